@@ -1,0 +1,153 @@
+"""Reading recordings: any file libsndfile knows, arrays and file objects, to mono float32 at the model's rate.
+
+Channels are averaged unless one is named; other rates are resampled with soxr at high quality. Samples are in [-1, 1] and
+are not normalized. What cannot be heard as meant (missing, truncated, empty, not finite) is an `AudioError`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from sonant.errors import AudioError
+
+Samples = npt.NDArray[np.float32]
+
+EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"})
+"""Files a folder is searched for."""
+
+_MOST_CHANNELS = 64
+_SHOULD_BE = re.compile(r"data\s*: (\d+) \(should be (\d+)\)")
+_UNKNOWN_SIZE = 0x7FFFF000  # writers that cannot seek back (pipes) leave such sizes in the header
+
+
+def read(source: Any, sample_rate: int, *, channel: int | None = None, offset: float = 0.0, duration: float | None = None) -> Samples:
+    """Samples `(N,)` of a recording.
+
+    Args:
+        source: a path, a binary file object, an array (`(N,)`, or `(N, C)`/`(C, N)`, already at `sample_rate`; integers are
+            scaled by their range), a torch tensor, or a pair `(array, rate)`.
+        sample_rate: in Hz, what the model was trained on.
+        channel: which channel, from 0; None averages all.
+        offset: seconds to skip.
+        duration: seconds to read; None reads to the end.
+
+    Raises:
+        AudioError: names the recording and what is wrong with it.
+    """
+    if isinstance(source, (str, Path)) or hasattr(source, "read"):
+        samples, rate = _read_file(source, offset, duration)
+    else:
+        samples, rate = _from_array(source, sample_rate)
+        first = round(offset * rate)
+        samples = samples[first : None if duration is None else first + round(duration * rate)]
+    mono = _mono(samples, channel)
+    if len(mono) == 0:
+        raise AudioError("the recording has no samples" + (f" from {offset} s on" if offset else ""))
+    if not np.isfinite(mono).all():
+        raise AudioError(f"{np.count_nonzero(~np.isfinite(mono))} of {len(mono)} samples are not finite numbers")
+    return _resample(mono, rate, sample_rate)
+
+
+def seconds(source: Any, sample_rate: int) -> float:
+    """How long a recording is, from its header where it has one.
+
+    Raises:
+        AudioError: it cannot be opened.
+    """
+    if isinstance(source, (str, Path)) or hasattr(source, "read"):
+        with _open(source) as file:
+            length = float(file.frames / file.samplerate)
+        if hasattr(source, "seek"):
+            source.seek(0)
+        return length
+    samples, rate = _from_array(source, sample_rate)
+    return len(samples) / rate
+
+
+def _open(source: str | Path | IO[bytes]) -> soundfile.SoundFile:
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if not path.exists():
+            raise AudioError("there is no such file")
+        if path.is_dir():
+            raise AudioError("this is a folder, not a recording")
+        if path.stat().st_size == 0:
+            raise AudioError("the file is empty (0 bytes)")
+    try:
+        return soundfile.SoundFile(source)
+    except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
+        reason = str(getattr(error, "error_string", error)).rstrip(".")
+        raise AudioError(f"not readable as audio ({reason}); wav, flac, ogg and mp3 are") from error
+
+
+def _read_file(source: str | Path | IO[bytes], offset: float, duration: float | None) -> tuple[Samples, int]:
+    with _open(source) as file:
+        _check_whole(file)
+        try:
+            first = min(round(offset * file.samplerate), file.frames)
+            if first:
+                file.seek(first)
+            count = -1 if duration is None else round(duration * file.samplerate)
+            samples = file.read(count, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise AudioError(f"damaged: {getattr(error, 'error_string', error)}") from error
+        expected = file.frames - first if count < 0 else min(count, file.frames - first)
+        if len(samples) < expected:
+            raise AudioError(f"truncated: {len(samples)} of {expected} samples can be read")
+        return samples, file.samplerate
+
+
+def _check_whole(file: soundfile.SoundFile) -> None:
+    """libsndfile quietly shortens a wav file whose header promises more than there is; its log tells."""
+    match = _SHOULD_BE.search(file.extra_info)
+    if match and int(match[2]) < int(match[1]) < _UNKNOWN_SIZE:
+        raise AudioError(f"truncated: its header promises {match[1]} bytes of samples, it holds {match[2]}")
+
+
+def _from_array(source: Any, sample_rate: int) -> tuple[Samples, int]:
+    rate = sample_rate
+    if isinstance(source, tuple):
+        if len(source) != 2:
+            raise AudioError("a pair must be (array, sample rate)")
+        source, rate = source[0], int(source[1])
+    if hasattr(source, "detach"):
+        source = source.detach().cpu().numpy()
+    try:
+        array = np.asarray(source)
+    except (ValueError, TypeError) as error:
+        raise AudioError(f"{type(source).__name__} is not audio: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise AudioError(f"expected a path, a file object or an array of numbers, not {type(source).__name__}")
+    if array.ndim == 2 and array.shape[0] < array.shape[1] and array.shape[0] <= _MOST_CHANNELS:
+        array = array.T
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] > _MOST_CHANNELS:
+        raise AudioError(f"an array of shape {array.shape} is not a recording: expected (N,), (N, C) or (C, N)")
+    if array.dtype.kind in "iu":
+        info = np.iinfo(array.dtype)
+        array = (array.astype(np.float64) - (info.max + 1) / 2 * (array.dtype.kind == "u")) / (2.0 ** (info.bits - 1))
+    return np.ascontiguousarray(array, dtype=np.float32), rate
+
+
+def _mono(samples: Samples, channel: int | None) -> Samples:
+    if channel is None:
+        return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+    if not 0 <= channel < samples.shape[1]:
+        raise AudioError(f"there is no channel {channel}: the recording has {samples.shape[1]}, numbered from 0")
+    return np.ascontiguousarray(samples[:, channel])
+
+
+def _resample(samples: Samples, rate: int, wanted: int) -> Samples:
+    if rate == wanted:
+        return samples
+    import soxr
+
+    resampled: Samples = soxr.resample(samples, rate, wanted, quality="HQ").astype(np.float32, copy=False)
+    return resampled if len(resampled) else np.zeros(1, dtype=np.float32)

@@ -1,0 +1,126 @@
+"""Assembling a model: every part by name, in the task's order, each told the sizes of those before it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from sonant import config as configs
+from sonant.config import ModelConfig, Section
+from sonant.errors import ConfigError
+from sonant.files import Files
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@frozen
+class Blueprint:
+    """What a model was built from: all that is needed, with its weights, to build it again.
+
+    `notes` says where it came from and what was left behind on the way, for `sonant convert`.
+    """
+
+    config: ModelConfig
+    files: Mapping[str, bytes] = field(factory=dict, repr=False)
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def build(config: Mapping[str, Any] | str | Path | ModelConfig, **sections: Any) -> nn.Module:
+    """Build a model with fresh weights from a config.
+
+    Args:
+        config: a YAML file, a mapping of sections, or a filled config.
+        sections: values merged over the config's, e.g. `encoder={"n_layers": 4}`.
+
+    Returns:
+        The task model, a `torch.nn.Module`, in training mode, with its `blueprint`.
+
+    Raises:
+        ConfigError: the config does not hold together; nothing was built.
+        UnknownName, DuplicateName: a component's name cannot be resolved.
+    """
+    if isinstance(config, ModelConfig):
+        data, files = config.to_dict(), Files.beside(Path.cwd())
+    elif isinstance(config, (str, Path)):
+        data, files = configs.resolve_user_file(config), Files.beside(Path(config).resolve().parent)
+    else:
+        data, files = dict(config), Files.beside(Path.cwd())
+    return assemble(configs.fill_model(_merge(data, sections)), files)
+
+
+def _merge(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(data)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def assemble(config: ModelConfig, files: Files, *, source: str = "", notes: tuple[str, ...] = ()) -> nn.Module:
+    """Build a filled config's parts and hand them to the task's `from_parts`.
+
+    Raises:
+        ConfigError: a component refuses its config or the size it is given.
+    """
+    built: dict[str, Any] = {}
+    for part in config.task.component.spec.parts:
+        section = config.parts.get(part.key)
+        if section is not None:
+            sizes = {name: _size(built, origin, part.key) for name, origin in part.sizes.items()}
+            built[part.key] = instantiate(section, part.key, sizes | {"files": files})
+    task = configs.load_target(config.task.component.spec.target, configs.label(config.task.component))
+    with _blame(config.task, "task"):
+        model: nn.Module = task.from_parts(config.task.config, built)
+    model.blueprint = Blueprint(config, dict(files.read_so_far), source, notes)  # type: ignore[assignment]
+    return model
+
+
+def _size(built: Mapping[str, Any], origin: str, path: str) -> Any:
+    key, _, attribute = origin.partition(".")
+    if key not in built:
+        return None
+    try:
+        return getattr(built[key], attribute)
+    except AttributeError:
+        raise ConfigError(f"{path} needs {origin}, and {type(built[key]).__name__} has no attribute {attribute!r}") from None
+
+
+def instantiate(section: Section, path: str, sizes: Mapping[str, Any]) -> Any:
+    """Call a component with its config and those of `sizes` that it declares as keyword-only arguments.
+
+    Raises:
+        ConfigError: it refuses the config, or needs a size nobody gives.
+    """
+    target = configs.load_target(section.component.spec.target, configs.label(section.component))
+    wanted = {
+        name: parameter
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    given = {name: sizes[name] for name in wanted if sizes.get(name) is not None}
+    for name, parameter in wanted.items():
+        if name not in given and parameter.default is inspect.Parameter.empty:
+            raise ConfigError(f"{path}: {configs.label(section.component)} needs {name!r}, which no part before it provides")
+    with _blame(section, path):
+        return target(section.config, **given)
+
+
+class _blame:
+    """Turns a component's own ValueError into a ConfigError that names the section and its distribution."""
+
+    def __init__(self, section: Section, path: str) -> None:
+        self.section, self.path = section, path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+        from sonant.errors import SonantError
+
+        if isinstance(error, (ValueError, TypeError)) and not isinstance(error, SonantError):
+            raise ConfigError(f"{self.path}: {configs.label(self.section.component)}: {error}") from error

@@ -1,0 +1,89 @@
+"""Entry point of the `sonant` command."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+import sonant
+from sonant.errors import SonantError
+
+
+class App(click.Group):
+    """The command group: the core's commands, then those of the installed plugins."""
+
+    _plugins_added = False
+
+    def _add_plugin_commands(self) -> None:
+        if self._plugins_added:
+            return
+        self._plugins_added = True
+        from sonant import plugins
+
+        for plugin in plugins.installed():
+            if plugin.commands is not None:
+                try:
+                    plugin.commands(app=self)
+                except Exception as error:
+                    click.echo(f"sonant: the commands of {plugin.label} cannot be added: {error!r}", err=True)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._add_plugin_commands()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
+            self._add_plugin_commands()
+            command = super().get_command(ctx, cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SonantError as error:
+            if ctx.params.get("verbose"):
+                raise
+            raise click.ClickException(str(error)) from error
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from sonant import plugins
+
+            failed = [p.distribution for p in plugins.installed() if p.error]
+            if failed:
+                error.message += f" Plugins that failed to load: {', '.join(failed)} (see `sonant plugins`)."
+            raise
+
+
+@click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(sonant.__version__, prog_name="sonant")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on standard error, and show tracebacks of errors.")
+def app(verbose: bool) -> None:
+    """Speech AI from named components.
+
+    \b
+    A first transcript:       sonant transcribe talk.wav --model parakeet-tdt-0.6b-v2
+    What is installed:        sonant plugins
+    What a config can name:   sonant components encoder
+    Fields of a component:    sonant describe encoder fastconformer
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="sonant: %(message)s", stream=sys.stderr, force=True
+    )
+    for noisy in ("httpx", "httpx2", "huggingface_hub", "filelock"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """Run the command line."""
+    from sonant.cli import inspect, model
+
+    inspect.add_to(app)
+    model.add_to(app)
+    app()

@@ -1,0 +1,239 @@
+"""From a YAML file or a mapping to a checked, filled configuration; nothing is built and no torch imported.
+
+A config holds names, never import paths. Every section is one component: `name` says which, the
+rest fills that component's frozen attrs class. Unknown keys, wrong types and missing values are a
+`ConfigError` that gives the path in the config, the line where there is one, and a suggestion.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import yaml
+from attrs import field, frozen
+
+from sonant import registry
+from sonant.errors import ConfigError, PluginError
+from sonant.registry import Registered
+
+TRAINING_SECTIONS = ("train_ds", "validation_ds", "test_ds", "loss", "optim", "trainer", "exp_manager", "seed")
+"""Sections that describe a training run. They belong to the run, not to the model, and are not stored with weights."""
+
+
+@frozen
+class Section:
+    """One component's part of a filled config."""
+
+    component: Registered
+    config: Any
+
+    @property
+    def name(self) -> str:
+        return self.component.spec.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """`name` first, then every field, defaults included, as plain YAML-able values."""
+        return {"name": self.name} | attrs.asdict(self.config, value_serializer=plain)
+
+
+@frozen(kw_only=True)
+class ModelConfig:
+    """A filled and validated model config: the task and its parts, each with every default visible."""
+
+    task: Section
+    parts: Mapping[str, Section]
+    training: Mapping[str, Any] = field(factory=dict)
+
+    def to_dict(self, *, runtime: bool = True) -> dict[str, Any]:
+        """The config as plain values. `runtime=False` leaves out what is chosen when a model is used."""
+        kinds = {part.key: part.kind for part in self.task.component.spec.parts}
+        parts = {k: s.to_dict() for k, s in self.parts.items() if runtime or kinds[k] != "search"}
+        return {"task": self.task.to_dict()} | parts | (dict(self.training) if runtime else {})
+
+
+def plain(_: Any, __: Any, value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def load_yaml(path: Path | str) -> dict[str, Any]:
+    """Parse a YAML file safely into a mapping.
+
+    Raises:
+        ConfigError: the file is missing, not YAML (with line and column), or not a mapping.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the config {path}: {error.strerror or error}") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, origin: str) -> dict[str, Any]:
+    """Like `load_yaml`, for text that came from `origin`. Tags such as `!!python/object` are refused."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin} is not plain YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{origin} holds a {type(value).__name__}, not a mapping of sections")
+    return value
+
+
+def resolve_user_file(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A user's own config with interpolations resolved and `a.b=c` overrides applied.
+
+    Raises:
+        ConfigError: the file or an override cannot be read, or an interpolation has no target.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    data = load_yaml(path)
+    for item in overrides:
+        if "=" not in item:
+            raise ConfigError(f"the override {item!r} is not of the form section.key=value, e.g. encoder.n_layers=12")
+    try:
+        merged = OmegaConf.merge(OmegaConf.create(data), OmegaConf.from_dotlist(list(overrides)))
+        resolved = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+    assert isinstance(resolved, dict)
+    return {str(k): v for k, v in resolved.items()}
+
+
+def find_line(path: Path | str, dotted: str) -> int | None:
+    """The line, from 1, on which the key `dotted` (or its nearest parent) stands in a YAML file."""
+    try:
+        node = yaml.compose(Path(path).read_text("utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, yaml.YAMLError):
+        return None
+    line = None
+    for key in dotted.split("."):
+        pairs = getattr(node, "value", None)
+        match = next((p for p in pairs if isinstance(p, tuple) and p[0].value == key), None) if isinstance(pairs, list) else None
+        if match is None:
+            break
+        line, node = match[0].start_mark.line + 1, match[1]
+    return line
+
+
+def load_target(target: str, label: str) -> Any:
+    """Import `module:attribute` named by a spec.
+
+    Raises:
+        PluginError: it does not import, or the attribute is missing; `label` says whose it is.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except AttributeError as error:
+        raise PluginError(f"{label}: {module!r} has no attribute {attribute!r}") from error
+    except ImportError as error:
+        raise PluginError(f"{label}: cannot import {target!r}: {error}") from error
+
+
+def label(component: Registered) -> str:
+    """`encoder 'fastconformer' (sonant-encoders 0.1.0)`, for error texts."""
+    return f"{component.spec.kind} {component.spec.name!r} ({component.plugin.label})"
+
+
+def config_class(component: Registered) -> type:
+    """The frozen attrs class of a component's config.
+
+    Raises:
+        PluginError: it does not import or is not an attrs class.
+    """
+    cls = load_target(component.spec.config, label(component))
+    if not (isinstance(cls, type) and attrs.has(cls)):
+        raise PluginError(f"{label(component)}: config {component.spec.config!r} is not an attrs class")
+    return cls
+
+
+def fill_section(kind: str, section: Any, path: str) -> Section:
+    """Look up the component that `section` names and fill its config.
+
+    `section` is a mapping with `name`, or just the name. `path` is where it stands, for errors.
+
+    Raises:
+        UnknownName, DuplicateName: see `Registry.get`.
+        ConfigError: an unknown key, wrong type or missing value.
+    """
+    if isinstance(section, str):
+        section = {"name": section}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{path}: expected a component, e.g. {path}: {{name: …}}, not {section!r}")
+    values = dict(section)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        installed = ", ".join(registry.current().names(kind)) or "none"
+        raise ConfigError(f"{path}.name is missing: it says which {kind} to use (installed: {installed})")
+    component = registry.current().get(kind, name)
+    return Section(component, fill(config_class(component), values, path))
+
+
+def fill(cls: type, values: Mapping[str, Any], path: str) -> Any:
+    """An instance of the attrs class `cls` from `values`, with defaults filled and types checked.
+
+    Raises:
+        ConfigError: names the key's full path, what is allowed, and the nearest known key.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for key in values:
+        if not isinstance(key, str):
+            raise ConfigError(f"{path}: the key {key!r} is not a string")
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), dict(values)))
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        where = f"{path}.{key}" if key else path
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{where}: {_reword(reason, cls, where)}") from error
+    except (ValueError, TypeError) as error:  # a validator of the class itself
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _reword(reason: str, cls: type, where: str) -> str:
+    if reason.startswith("Key "):
+        known = [a.name for a in attrs.fields(cls)]
+        close = difflib.get_close_matches(where.rsplit(".", 1)[-1], known, n=1)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        return f"unknown key. {hint}Known keys: {', '.join(known) or 'none'}"
+    if "missing mandatory value" in reason:
+        return "a value is required here"
+    return reason[0].lower() + reason[1:]
+
+
+def fill_model(data: Mapping[str, Any]) -> ModelConfig:
+    """Fill and validate a whole model config.
+
+    Raises:
+        ConfigError: a section is missing, unknown, or does not fit its component.
+        UnknownName, DuplicateName: a name cannot be resolved.
+    """
+    if "task" not in data:
+        tasks = ", ".join(registry.current().names("task")) or "none"
+        raise ConfigError(f"task is missing: it says what the model does (installed: {tasks})")
+    task = fill_section("task", data["task"], "task")
+    declared = {part.key: part for part in task.component.spec.parts}
+    known = [*declared, *TRAINING_SECTIONS]
+    for key in data:
+        if key != "task" and key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"Did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(f"{key}: unknown section. {hint}Sections of the task {task.name!r}: {', '.join(known)}")
+    parts = {}
+    for key, part in declared.items():
+        if data.get(key) is not None:
+            parts[key] = fill_section(part.kind, data[key], key)
+        elif part.required:
+            raise ConfigError(f"{key} is missing: the task {task.name!r} needs a section {key}: {{name: …}}")
+    training = {k: data[k] for k in TRAINING_SECTIONS if k in data}
+    return ModelConfig(task=task, parts=parts, training=training)

@@ -1,0 +1,93 @@
+"""Choosing an implementation of an operation by what the machine has.
+
+Plugins contribute `KernelSpec`s through the hook `sonant_kernels`. The automatic choice takes the highest rank whose
+requirements hold here; a backend asked for by name, in the call or as `SONANT_KERNELS="op=backend,…"`, is honoured or an error.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from sonant import plugins
+from sonant.config import load_target
+from sonant.errors import DuplicateName, KernelUnavailable, UnknownName
+from sonant.plugins import Plugin
+from sonant.spec import KernelSpec
+
+
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+REQUIREMENTS: dict[str, Callable[[str], bool]] = {
+    "cuda": lambda device: device == "cuda",
+    "cpu": lambda device: device == "cpu",
+    "triton": lambda device: _has_triton(),
+}
+"""What a kernel can require, each decided from the type of the device its inputs are on."""
+
+
+def available(op: str) -> list[tuple[KernelSpec, Plugin]]:
+    """Every implementation of `op`, highest rank first.
+
+    Raises:
+        DuplicateName: two distributions provide the same backend of it.
+    """
+    found = [(k, p) for p in plugins.installed() for k in p.kernels if k.op == op]
+    seen: dict[str, Plugin] = {}
+    for spec, plugin in found:
+        if spec.backend in seen:
+            both = f"{seen[spec.backend].label} and {plugin.label}"
+            raise DuplicateName(f"the {spec.backend!r} kernel of {op!r} comes from both {both}; uninstall one, or set SONANT_PLUGINS")
+        seen[spec.backend] = plugin
+    return sorted(found, key=lambda item: -item[0].rank)
+
+
+def _unmet(spec: KernelSpec, device: str) -> list[str]:
+    return [r for r in spec.requires if r not in REQUIREMENTS or not REQUIREMENTS[r](device)]
+
+
+def _forced(op: str) -> str | None:
+    for item in os.environ.get("SONANT_KERNELS", "").split(","):
+        name, _, backend = item.strip().partition("=")
+        if name == op:
+            return backend
+    return None
+
+
+def get(op: str, device: str, backend: str = "auto") -> Callable[..., Any]:
+    """The function that computes `op` for tensors on a device of type `device` (`cpu`, `cuda`).
+
+    Raises:
+        UnknownName: no installed plugin implements `op`, or none has that backend.
+        KernelUnavailable: the backend asked for by name cannot run here; says what it lacks.
+    """
+    return _get(op, device, (_forced(op) or "auto") if backend == "auto" else backend)
+
+
+@cache
+def _get(op: str, device: str, backend: str) -> Callable[..., Any]:
+    found = available(op)
+    if not found:
+        raise UnknownName(f"no installed plugin implements the operation {op!r}")
+    if backend != "auto":
+        found = [item for item in found if item[0].backend == backend]
+        if not found:
+            names = ", ".join(spec.backend for spec, _ in available(op))
+            raise UnknownName(f"the operation {op!r} has no backend {backend!r}; there are: {names}")
+    for spec, plugin in found:
+        lacks = _unmet(spec, device)
+        if not lacks:
+            return load_target(spec.target, f"kernel {spec.op} {spec.backend!r} ({plugin.label})")  # type: ignore[no-any-return]
+        if backend != "auto":
+            raise KernelUnavailable(f"the {backend!r} kernel of {op!r} needs {', '.join(lacks)}, which {device} tensors here do not have")
+    raise KernelUnavailable(f"no kernel of {op!r} runs on {device}; there are: {', '.join(s.backend for s, _ in found)}")
+
+
+def refresh() -> None:
+    """Forget the choices made; `sonant.plugins.refresh` calls this."""
+    _get.cache_clear()

@@ -1,0 +1,118 @@
+"""What tasks return: frozen values that write themselves in the formats users need.
+
+Times are seconds from the start of the recording.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import attrs
+from attrs import frozen
+
+TranscriptFormat = Literal["txt", "json", "jsonl", "srt", "vtt", "ctm"]
+
+
+@frozen
+class Span:
+    """A piece of text and when it was said: a character or token, a word, a segment."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float | None = None
+    speaker: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Only what is known."""
+        return {k: v for k, v in attrs.asdict(self).items() if v is not None}
+
+
+Word = Span
+Segment = Span
+
+
+@frozen(kw_only=True)
+class Transcript:
+    """The words of one recording.
+
+    `words`, `segments` and `chars` are empty unless timestamps were asked for.
+    """
+
+    text: str
+    source: str = ""
+    duration: float = 0.0
+    words: tuple[Span, ...] = ()
+    segments: tuple[Span, ...] = ()
+    chars: tuple[Span, ...] = ()
+    tokens: tuple[int, ...] = attrs.field(default=(), repr=False)
+    score: float | None = None
+    language: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A manifest row: `audio_filepath`, `text`, `duration`, and spans where there are any."""
+        row: dict[str, Any] = {"audio_filepath": self.source, "text": self.text, "duration": round(self.duration, 3)}
+        if self.language is not None:
+            row["lang"] = self.language
+        for key in ("words", "segments", "chars"):
+            spans = getattr(self, key)
+            if spans:
+                row[key] = [s.to_dict() for s in spans]
+        return row
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The row as JSON, on one line unless `indent` is given."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def to_txt(self) -> str:
+        """The text; with timestamps, one `start end word` line for every word."""
+        if not self.words:
+            return self.text
+        return "\n".join(f"{w.start:.2f} {w.end:.2f} {w.text}" for w in self.words)
+
+    def to_srt(self) -> str:
+        """SubRip subtitles, one cue a segment."""
+        cues = enumerate(self._cues(), start=1)
+        return "\n".join(f"{n}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{s.text}\n" for n, s in cues)
+
+    def to_vtt(self) -> str:
+        """WebVTT subtitles, one cue a segment."""
+        cues = (f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{s.text}\n" for s in self._cues())
+        return "\n".join(["WEBVTT\n", *cues])
+
+    def to_ctm(self) -> str:
+        """NIST CTM: `recording channel start duration word`, one line a word."""
+        name = "".join("_" if c.isspace() else c for c in self.source) or "audio"
+        return "\n".join(f"{name} 1 {w.start:.2f} {w.end - w.start:.2f} {w.text}" for w in self.words)
+
+    def format(self, name: str) -> str:
+        """This transcript as `name`, one of `TranscriptFormat`."""
+        if name == "jsonl":
+            return self.to_json()
+        if name == "json":
+            return self.to_json(indent=2)
+        return str(getattr(self, f"to_{name}")())
+
+    def _cues(self) -> tuple[Span, ...]:
+        if self.segments:
+            return self.segments
+        return (Span(self.text, 0.0, self.duration),) if self.text else ()
+
+
+@frozen
+class Failure:
+    """A recording that could not be processed, in place of its result."""
+
+    source: str
+    error: Exception
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.error}"
+
+
+def _clock(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    hours, rest = divmod(milliseconds, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"

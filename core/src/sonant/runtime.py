@@ -1,0 +1,200 @@
+"""Where a model runs and how recordings reach it: device and dtype, batches by length, decoding ahead of the model."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from sonant import lengths
+from sonant.errors import AudioError, ConfigError, SonantError
+from sonant.inputs import Item
+from sonant.results import Failure
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_WINDOW = 16  # batches that are sorted by length together; bounds both padding and the wait for the first result
+_AHEAD = 2  # batches decoded while the model works
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`; `auto` is CUDA where there is one.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); 'auto' and 'cpu' always can") from error
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype called `name`; `auto` is bfloat16 on a GPU that computes in it, else float32.
+
+    Raises:
+        ConfigError: no such dtype.
+    """
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    if name not in DTYPES:
+        raise ConfigError(f"dtype {name!r} is not known; there are: auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def place(model: nn.Module, device: str = "auto", dtype: str = "auto") -> nn.Module:
+    """Move a model to its device and dtype. Submodules with `float32_only = True` (features) keep float32."""
+    where = choose_device(device)
+    kind = choose_dtype(dtype, where)
+    exact = {id(t) for m in model.modules() if getattr(m, "float32_only", False) for t in (*m.parameters(), *m.buffers())}
+
+    def move(tensor: Tensor) -> Tensor:
+        cast = tensor.is_floating_point() and id(tensor) not in exact
+        return tensor.to(where, kind) if cast else tensor.to(where)
+
+    return model._apply(move)
+
+
+@frozen
+class Batch:
+    """Recordings padded to one length: `wav` `(B, N)` float32, `lens` `(B,)` samples, and where they came from."""
+
+    wav: Tensor
+    lens: Tensor
+    items: tuple[Item, ...]
+
+
+@frozen(kw_only=True)
+class Batching:
+    """How recordings are grouped: at most `batch_size` of them, and at most `batch_seconds` with padding."""
+
+    batch_size: int = 16
+    batch_seconds: float | None = None
+    channel: int | None = None
+    workers: int = 2
+
+    def __attrs_post_init__(self) -> None:
+        if self.batch_size < 1 or (self.batch_seconds is not None and self.batch_seconds <= 0):
+            raise ConfigError("batch_size must be at least 1 and batch_seconds more than 0")
+
+
+def plan(durations: Sequence[float], batching: Batching) -> list[list[int]]:
+    """Indices grouped into batches of similar length, longest first.
+
+    A recording longer than `batch_seconds` gets a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(durations)), key=lambda i: -durations[i]):
+        batch = batches[-1] if batches else None
+        if batch is None or len(batch) >= batching.batch_size or not _fits(len(batch) + 1, durations[batch[0]], batching):
+            batches.append([index])
+        else:
+            batch.append(index)
+    return batches
+
+
+def _fits(count: int, longest: float, batching: Batching) -> bool:
+    return batching.batch_seconds is None or count * longest <= batching.batch_seconds
+
+
+def process(
+    items: Sequence[Item],
+    infer: Callable[[Batch], Sequence[Any]],
+    sample_rate: int,
+    batching: Batching | None = None,
+    on_error: Literal["raise", "return"] = "raise",
+) -> Iterator[Any]:
+    """Run `infer` over recordings; yields its results in the order of the items, as soon as that order allows.
+
+    Recordings are sorted by length within windows of a few batches, and decoded ahead in threads.
+
+    Args:
+        items: what to process.
+        infer: from a batch to one result for each of its items.
+        sample_rate: in Hz, of the samples `infer` gets.
+        batching: how to group.
+        on_error: `raise` stops at the first recording that fails; `return` yields a `Failure` in its place and goes on.
+
+    Raises:
+        AudioError: a recording cannot be read and `on_error` is `raise`; the text begins with its name.
+    """
+    batching = batching or Batching()
+    window = batching.batch_size * _WINDOW
+    with ThreadPoolExecutor(batching.workers, thread_name_prefix="sonant-audio") as pool:
+        for start in range(0, len(items), window):
+            results = _process_window(items[start : start + window], infer, sample_rate, batching, pool)
+            for result in results:
+                if isinstance(result, Failure) and on_error == "raise":
+                    raise _named(result)
+                yield result
+
+
+def _named(failure: Failure) -> Exception:
+    error = failure.error
+    if isinstance(error, SonantError):
+        named = type(error)(str(failure))
+        named.__cause__ = error
+        return named
+    return error
+
+
+def _process_window(
+    items: Sequence[Item], infer: Callable[[Batch], Sequence[Any]], sample_rate: int, batching: Batching, pool: ThreadPoolExecutor
+) -> Iterator[Any]:
+    """Results of one window in order, each yielded once everything before it is there."""
+    durations = list(pool.map(lambda item: _attempt(item, lambda: item.seconds(sample_rate)), items))
+    done: dict[int, Any] = {i: d for i, d in enumerate(durations) if isinstance(d, Failure)}
+    good = [i for i in range(len(items)) if i not in done]
+    batches = [[good[j] for j in batch] for batch in plan([durations[i] for i in good], batching)]  # type: ignore[misc]
+
+    def decode(index: int) -> Any:
+        return _attempt(items[index], lambda: torch.from_numpy(items[index].read(sample_rate, batching.channel)))
+
+    waiting: deque[tuple[list[int], list[Future[Any]]]] = deque()
+    emitted = 0
+    remaining = iter(batches)
+    while True:
+        while len(waiting) < _AHEAD and (indices := next(remaining, None)) is not None:
+            waiting.append((indices, [pool.submit(decode, i) for i in indices]))
+        while emitted in done:
+            yield done.pop(emitted)
+            emitted += 1
+        if not waiting:
+            return
+        indices, futures = waiting.popleft()
+        decoded = dict(zip(indices, (f.result() for f in futures), strict=True))
+        done |= {i: value for i, value in decoded.items() if isinstance(value, Failure)}
+        ready = [i for i in indices if i not in done]
+        if ready:
+            results = _infer(infer, [items[i] for i in ready], [decoded[i] for i in ready])
+            done |= dict(zip(ready, results, strict=True))
+
+
+def _attempt(item: Item, action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except (AudioError, OSError, MemoryError) as error:
+        return Failure(item.name, error)
+
+
+def _infer(infer: Callable[[Batch], Sequence[Any]], items: list[Item], samples: list[Tensor]) -> Sequence[Any]:
+    """One batch; should it fail (out of memory, most likely), its recordings one by one, so that one cannot take the rest down."""
+    try:
+        return infer(Batch(*lengths.pad(samples), tuple(items)))
+    except (RuntimeError, MemoryError) as error:
+        if len(items) == 1:
+            log.debug("inference failed", exc_info=True)
+            return [Failure(items[0].name, error)]
+        log.warning("a batch of %d failed (%s); trying its recordings one by one", len(items), str(error).splitlines()[0])
+    return [_infer(infer, [item], [wav])[0] for item, wav in zip(items, samples, strict=True)]

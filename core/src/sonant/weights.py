@@ -1,0 +1,130 @@
+"""Reading and writing tensors: safetensors, or `torch.load(weights_only=True)`, and nothing else."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import torch
+from torch import nn
+
+from sonant.errors import CheckpointError
+
+State = dict[str, torch.Tensor]
+
+
+def read_safetensors(path: Path) -> State:
+    """The tensors of a safetensors file, mapped from disk rather than copied.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"cannot read the weights {path}: {error}") from error
+
+
+def write_safetensors(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write tensors atomically: the file appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / path.name
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in state.items()}, whole, metadata={"format": "pt"})
+        os.replace(whole, path)
+
+
+def read_torch(stream: IO[bytes], origin: str, mapped: IO[bytes] | None = None, start: int = 0) -> State:
+    """A `torch.save`d flat dict of tensors. Only tensors are unpickled; code in the file never runs.
+
+    Args:
+        stream: the checkpoint, seekable.
+        origin: what to call it in errors.
+        mapped: a file on disk that holds the checkpoint's bytes from offset `start`. Where torch tells where each tensor
+            lies, they are mapped copy-on-write instead of read: opening takes no time and no memory.
+        start: see `mapped`.
+
+    Raises:
+        CheckpointError: the content is not a flat dict of tensors, is damaged, or holds code.
+    """
+    try:
+        outline = torch.load(stream, map_location="meta", weights_only=True)
+        _check_flat(outline, origin)
+        state = _map(outline, mapped, start) if mapped is not None else None
+        if state is None:
+            stream.seek(0)
+            state = torch.load(stream, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch raises a dozen types for damaged and for hostile input alike
+        raise CheckpointError(f"cannot read the weights of {origin}: {_reason(error)}") from error
+    return dict(state)
+
+
+def _check_flat(state: object, origin: str) -> None:
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
+        raise CheckpointError(f"the weights of {origin} are not a flat dictionary of tensors")
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "weights_only" in text.lower() or "unsupported global" in text.lower():
+        return "it holds code or objects other than tensors; nothing was run"
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _map(outline: State, file: IO[bytes], start: int) -> State | None:
+    """The tensors of `outline` as views of `file`'s pages, or None where torch does not tell their offsets."""
+    offsets = {name: getattr(tensor.untyped_storage(), "_checkpoint_offset", None) for name, tensor in outline.items()}
+    if any(offset is None for offset in offsets.values()):
+        return None  # torch before 2.13, or its format of before 1.6
+    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    state = {}
+    for name, tensor in outline.items():
+        offset, count = start + offsets[name], tensor.untyped_storage().nbytes() // tensor.element_size()
+        if count == 0:
+            state[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
+            continue
+        flat = torch.frombuffer(pages, dtype=tensor.dtype, count=count, offset=offset)
+        state[name] = flat.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+    return state
+
+
+def _list(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Put `state` into `model`, every tensor of both sides accounted for.
+
+    The model may be on the `meta` device: tensors are assigned, not copied.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, or misshapen; names which.
+    """
+    wanted = model.state_dict()
+    missing = sorted(wanted.keys() - state.keys())
+    extra = sorted(state.keys() - wanted.keys())
+    misshapen = [
+        f"{k} is {tuple(state[k].shape)}, the config asks for {tuple(wanted[k].shape)}"
+        for k in sorted(wanted.keys() & state.keys())
+        if state[k].shape != wanted[k].shape
+    ]
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} tensors missing: {_list(missing)}")
+    if extra:
+        faults.append(f"{len(extra)} tensors left over: {_list(extra)}")
+    if misshapen:
+        faults.append(f"{len(misshapen)} tensors misshapen: {_list(misshapen)}")
+    if faults:
+        raise CheckpointError(f"the weights of {origin} do not fit its config: {'; '.join(faults)}")
+    model.load_state_dict(dict(state), strict=True, assign=True)

@@ -1,0 +1,81 @@
+"""`sonant transcribe`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+DEFAULT_MODEL = "parakeet-tdt_ctc-110m"
+
+
+def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
+    """`k/n`, counted from 1; by default what torchrun and Slurm launchers say."""
+    if value is None:
+        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        return (rank + 1, world) if world > 1 else (1, 1)
+    k, slash, n = value.partition("/")
+    if not (slash and k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+        raise click.BadParameter(f"{value!r} is not k/n with 1 <= k <= n, e.g. 2/8")
+    return int(k), int(n)
+
+
+@click.command("transcribe")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("-m", "--model", default=None, help="A model's name, a Hugging Face repo, a .nemo file, a folder, or a config file.")
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(["txt", "json", "jsonl", "srt", "vtt", "ctm"]),
+    default=None,
+    help="Default: what the suffix of --output says, else txt.",
+)
+@click.option("-o", "--output", default=None, help="A folder (a file for each recording) or a file. Default: standard output.")
+@click.option(
+    "-t",
+    "--timestamps",
+    type=click.Choice(["segment", "word", "char"]),
+    default=None,
+    help="How fine. Default: what the format needs.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Most recordings in one pass.")
+@click.option("--batch-seconds", type=float, default=None, help="Most seconds of audio in one pass, padding included.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16")
+@click.option("--threads", type=click.IntRange(1), default=None, help="CPU threads of the model. Default: the CPUs this process may use.")
+@click.option("--channel", type=click.IntRange(0), default=None, help="The channel to hear, from 0. Default: the average of all.")
+@click.option("--decoder", default=None, help="The head of a hybrid model: ctc, rnnt or tdt. Default: its main one.")
+@click.option("--shard", callback=_shard, default=None, metavar="K/N", help="Take only every Nth recording, from the Kth. Default: $RANK.")
+@click.option("--registry", type=click.Path(exists=True, dir_okay=False), default=None, help="A file of model cards beside the packaged.")
+@click.option("--overwrite", is_flag=True, help="Transcribe again what the output already holds.")
+def transcribe_command(**options: Any) -> None:
+    """Write down what is said in recordings.
+
+    PATH is an audio file (wav, flac, ogg, mp3, at any rate and with any channels), a folder of them, or a .jsonl manifest with
+    an audio_filepath on each line. The text goes to standard output, everything else to standard error.
+
+    With --output, results are written as they come, whole or not at all, and a second run over the same output does only what is
+    missing. A recording that cannot be read is reported at the end, the rest is transcribed, and the exit status is 1.
+
+    \b
+    Examples:
+      sonant transcribe talk.mp3
+      sonant transcribe talk.wav --format srt > talk.srt
+      sonant transcribe recordings/ --output transcripts/ --format json --timestamps word
+      sonant transcribe corpus.jsonl --output out.jsonl --shard 1/4
+    """
+    from sonant_asr.transcribing import run
+
+    model = options.pop("model") or os.environ.get("SONANT_MODEL")
+    if model is None:
+        model = DEFAULT_MODEL
+        click.echo(f"no --model given (nor SONANT_MODEL set): using {model}", err=True)
+    failures = run(model=model, **options)
+    for failure in failures:
+        click.echo(f"failed: {failure}", err=True)
+    if failures:
+        click.echo(f"{len(failures)} of the recordings failed; the others are done", err=True)
+        sys.exit(1)

@@ -1,0 +1,16 @@
+"""Config of the task `asr`."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class AsrConfig:
+    """How words and segments are told apart in what a search found."""
+
+    word_separator: str = field(default=" ", metadata={"help": "between words, for tokenizers that write it"})
+    segment_separators: list[str] = field(
+        factory=lambda: [".", "!", "?"], metadata={"help": "a word that is or ends with one of these ends a segment"}
+    )
+    segment_gap: int | None = field(default=None, metadata={"help": "so many silent encoder frames end a segment too"})

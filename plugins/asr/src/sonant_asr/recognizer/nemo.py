@@ -1,0 +1,157 @@
+"""NeMo's CTC, transducer and hybrid models as the task `asr`, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sonant.config import ModelConfig
+from sonant.errors import CheckpointError
+from sonant.nemo import NemoSection, Placed, TaskMapping
+from sonant.nemo.convert import Reader, Writer
+
+_MODELS = "nemo.collections.asr.models."
+_SWITCHES = (  # what only training and logging look at
+    *("train_ds", "validation_ds", "test_ds", "optim", "loss", "ctc_reduction", "skip_nan_grad", "log_prediction", "use_cer"),
+    *("compute_eval_loss", "variational_noise", "model_defaults", "nemo_version", "rnnt_reduction", "init_from_nemo_model"),
+    *("init_from_pretrained_model", "init_from_ptl_ckpt", "name", "exp_manager", "trainer", "freeze_updates"),
+)
+
+
+def read(document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[str, Placed]]:
+    """Split NeMo's document into the parts of the task."""
+    parts = {"preprocessor": reader.component("preprocessor", document.section("preprocessor"), "preprocessor.")}
+    if "spec_augment" in document:
+        parts["augmentation"] = reader.component("augmentation", document.section("spec_augment"), "spec_augmentation.")
+    document.drop("spec_augment")
+    decoding = document.peek("decoding") or {}
+    task = _read_task(decoding)
+    parts["tokenizer"] = _read_tokenizer(document, reader)
+    parts["encoder"] = reader.component("encoder", document.section("encoder"), "encoder.")
+    if "joint" in document:
+        durations = decoding.get("durations") or (document.peek("model_defaults") or {}).get("tdt_durations")
+        parts["decoder"] = _read_transducer(document, durations, reader)
+    else:
+        parts["decoder"] = reader.component("decoder", document.section("decoder"), "decoder.")
+    if "aux_ctc" in document:
+        aux = document.section("aux_ctc")
+        parts["aux_decoder"] = reader.component("decoder", aux.section("decoder"), "ctc_decoder.")
+        aux.drop("ctc_loss_weight", "use_cer", "ctc_reduction", "decoding")
+        reader.finish(aux)
+    if (document.peek("interctc") or {}).get("apply_at_layers"):
+        document.drop("interctc")
+    document.drop("interctc", "decoding", "labels", "sample_rate", *_SWITCHES)
+    return task, parts
+
+
+def _read_task(decoding: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "word_separator": decoding.get("word_seperator") or " ",  # spelt so by NeMo
+        "segment_separators": list(decoding.get("segment_seperators") or [".", "!", "?"]),
+        "segment_gap": decoding.get("segment_gap_threshold"),
+    }
+
+
+def _read_tokenizer(document: NemoSection, reader: Reader) -> Placed:
+    if "tokenizer" not in document:
+        labels = document.peek("labels") or (document.peek("decoder") or {}).get("vocabulary")
+        section = NemoSection({"labels": labels}, "labels")
+        document.drop("tokenizer")
+        return reader.component("tokenizer", section, "tokenizer.", target="char")
+    section = document.section("tokenizer")
+    kind = str(section.take("type"))
+    if kind == "agg":
+        langs = {lang: _fetch(values, reader) for lang, values in section.take("langs").items()}
+        return reader.component("tokenizer", NemoSection({"langs": langs}, "tokenizer"), "tokenizer.", target="agg")
+    values = {key: section.take(key) for key in list(section.keys())}
+    return reader.component("tokenizer", NemoSection(_fetch(values, reader), "tokenizer"), "tokenizer.", target=kind)
+
+
+def _fetch(values: dict[str, Any], reader: Reader) -> dict[str, Any]:
+    """The section with the model file taken from the archive; the vocabularies beside it are in the model file too."""
+    return values | ({"model_path": reader.artifact(values["model_path"])} if values.get("model_path") else {})
+
+
+def _read_transducer(document: NemoSection, durations: list[int] | None, reader: Reader) -> Placed:
+    joint = document.take("joint")
+    extra = joint.get("num_extra_outputs") or 0
+    if extra and len(durations or []) != extra:
+        raise CheckpointError(f"the NeMo config has {extra} extra joint outputs and durations {durations}: only TDT is supported")
+    decoder = dict(document.take("decoder"))
+    target = decoder.pop("_target_", None)
+    section = NemoSection({"decoder": decoder, "joint": joint, "durations": durations if extra else None}, "")
+    return reader.component("decoder", section, "", target=str(target))
+
+
+def write(config: ModelConfig, writer: Writer) -> tuple[dict[str, Any], dict[str, Placed]]:
+    """Put the parts together as NeMo's document."""
+    parts: dict[str, Placed] = {}
+    sizes = _Sizes(writer)
+    document: dict[str, Any] = {"sample_rate": sizes.sample_rate}
+    document["preprocessor"], parts["preprocessor"] = writer.component("preprocessor", "preprocessor.")
+    if "augmentation" in config.parts:
+        document["spec_augment"], parts["augmentation"] = writer.component("augmentation", "spec_augmentation.")
+    document["encoder"], parts["encoder"] = writer.component("encoder", "encoder.", d_in=sizes.features)
+    is_char = config.parts["tokenizer"].name == "char"
+    tokenizer, parts["tokenizer"] = writer.component("tokenizer", "tokenizer.")
+    document |= tokenizer if is_char else {"tokenizer": _store(tokenizer, writer)}
+    is_transducer = config.parts["decoder"].name != "ctc"
+    written, parts["decoder"] = writer.component(
+        "decoder", "" if is_transducer else "decoder.", d_in=sizes.width, vocabulary=sizes.vocabulary
+    )
+    document |= written if is_transducer else {"decoder": written}
+    document["decoding"] = _write_decoding(config, written)
+    if "aux_decoder" in config.parts:
+        head, parts["aux_decoder"] = writer.component("aux_decoder", "ctc_decoder.", d_in=sizes.width, vocabulary=sizes.vocabulary)
+        document["aux_ctc"] = {"ctc_loss_weight": 0.3, "use_cer": False, "ctc_reduction": "mean_batch", "decoder": head}
+        document["aux_ctc"]["decoding"] = {"strategy": "greedy_batch"}
+    if is_transducer:
+        document["labels"] = sizes.vocabulary
+    document["target"] = _MODELS + _CLASSES[is_transducer, "aux_decoder" in config.parts, is_char]
+    return document, parts
+
+
+_CLASSES = {  # transducer, hybrid, characters
+    (False, False, False): "ctc_bpe_models.EncDecCTCModelBPE",
+    (False, False, True): "ctc_models.EncDecCTCModel",
+    (True, False, False): "rnnt_bpe_models.EncDecRNNTBPEModel",
+    (True, False, True): "rnnt_models.EncDecRNNTModel",
+    (True, True, False): "hybrid_rnnt_ctc_bpe_models.EncDecHybridRNNTCTCBPEModel",
+    (True, True, True): "hybrid_rnnt_ctc_models.EncDecHybridRNNTCTCModel",
+}
+
+
+def _write_decoding(config: ModelConfig, decoder: dict[str, Any]) -> dict[str, Any]:
+    task = config.task.config
+    decoding: dict[str, Any] = {
+        "strategy": "greedy_batch",
+        "word_seperator": task.word_separator,
+        "segment_seperators": list(task.segment_separators),
+        "segment_gap_threshold": task.segment_gap,
+    }
+    durations = decoder.get("model_defaults", {}).get("tdt_durations")
+    if "joint" in decoder:
+        decoding |= {"model_type": "tdt" if durations else "rnnt", "greedy": {"max_symbols": 10}}
+    if durations:
+        decoding["durations"] = durations
+    return decoding
+
+
+def _store(tokenizer: dict[str, Any], writer: Writer) -> dict[str, Any]:
+    """The section with its model files put into the archive, and beside each the list of its pieces, which NeMo asks for."""
+    if "langs" in tokenizer:
+        return tokenizer | {"langs": {lang: _store(values, writer) for lang, values in tokenizer["langs"].items()}}
+    return tokenizer | {"model_path": writer.artifact(tokenizer["model_path"])}
+
+
+class _Sizes:
+    """Sizes that NeMo's config repeats and ours derives, read off the built parts."""
+
+    def __init__(self, writer: Writer) -> None:
+        parts = writer.parts()
+        self.sample_rate = int(parts["preprocessor"].sample_rate)
+        self.features = int(parts["preprocessor"].d_out)
+        self.width = int(parts["encoder"].d_out)
+        self.vocabulary = parts["tokenizer"].pieces(range(parts["tokenizer"].vocab_size))
+
+
+MAPPING = TaskMapping(read=read, write=write)

@@ -1,0 +1,53 @@
+"""Several tokenizers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from sonant.build import instantiate
+from sonant.config import fill_section
+from sonant.files import Files
+from sonant_asr.tokenizers.config import AggregateConfig
+
+
+class Aggregate:
+    """A tokenizer for each language; the ids of the second begin where those of the first end, and so on."""
+
+    def __init__(self, config: AggregateConfig, *, files: Files) -> None:
+        self.config = config
+        self.languages = tuple(config.langs)
+        self._parts: list[Any] = [
+            instantiate(fill_section("tokenizer", section, f"tokenizer.langs.{lang}"), f"tokenizer.langs.{lang}", {"files": files})
+            for lang, section in config.langs.items()
+        ]
+        self._offsets = [sum(p.vocab_size for p in self._parts[:n]) for n in range(len(self._parts))]
+        self.vocab_size: int = sum(p.vocab_size for p in self._parts)
+
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        """Text to ids of `language`, the first by default.
+
+        Raises:
+            ValueError: no such language.
+        """
+        if language is not None and language not in self.languages:
+            raise ValueError(f"this tokenizer has no language {language!r}; it has {', '.join(self.languages)}")
+        part = 0 if language is None else self.languages.index(language)
+        return [i + self._offsets[part] for i in self._parts[part].encode(text)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids to text; each run of ids of one language by that language's tokenizer."""
+        runs = groupby(ids, key=self._part)
+        return "".join(self._parts[part].decode([i - self._offsets[part] for i in run]) for part, run in runs)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The pieces as each tokenizer writes them."""
+        return [self._parts[self._part(i)].pieces([i - self._offsets[self._part(i)]])[0] for i in ids]
+
+    def language(self, id: int) -> str:
+        """Which language an id belongs to."""
+        return self.languages[self._part(id)]
+
+    def _part(self, id: int) -> int:
+        return sum(id >= offset for offset in self._offsets[1:])

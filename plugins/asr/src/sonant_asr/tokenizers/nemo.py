@@ -1,0 +1,49 @@
+"""NeMo's tokenizers as ours, and back. NeMo names them by `type`, and its files by `nemo:` values that the reader resolves first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sonant.nemo import ComponentMapping, NemoSection
+from sonant_asr.tokenizers.config import AggregateConfig, CharConfig, SentencePieceConfig
+
+
+def _read_sentencepiece(section: NemoSection) -> dict[str, Any]:
+    values = {"file": section.take("model_path")}
+    section.drop("dir", "vocab_path", "spe_tokenizer_vocab", "custom_tokenizer")
+    return values
+
+
+def _write_sentencepiece(config: SentencePieceConfig) -> dict[str, Any]:
+    return {"dir": "tokenizer", "type": "bpe", "model_path": config.file}
+
+
+def _read_char(section: NemoSection) -> dict[str, Any]:
+    return {"labels": section.take("labels")}
+
+
+def _write_char(config: CharConfig) -> dict[str, Any]:
+    return {"labels": list(config.labels)}
+
+
+def _read_aggregate(section: NemoSection) -> dict[str, Any]:
+    langs = section.section("langs")
+    found = {}
+    for lang in list(langs.keys()):
+        one = langs.section(lang)
+        one.expect("type", "bpe")
+        found[lang] = {"name": "sentencepiece"} | _read_sentencepiece(one)
+        section.dropped += one.finish()
+    section.drop("dir")
+    section.expect("custom_tokenizer", None)
+    return {"langs": found}
+
+
+def _write_aggregate(config: AggregateConfig) -> dict[str, Any]:
+    langs = {lang: _write_sentencepiece(SentencePieceConfig(file=values["file"])) for lang, values in config.langs.items()}
+    return {"type": "agg", "langs": langs}
+
+
+SENTENCEPIECE = ComponentMapping(read=_read_sentencepiece, write=_write_sentencepiece)
+CHAR = ComponentMapping(read=_read_char, write=_write_char)
+AGGREGATE = ComponentMapping(read=_read_aggregate, write=_write_aggregate)

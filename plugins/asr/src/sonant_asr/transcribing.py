@@ -1,0 +1,91 @@
+"""What `sonant transcribe` does: from paths to files, with what was done before left alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import torch
+from tqdm import tqdm
+
+import sonant
+from sonant import inputs, outputs
+from sonant.errors import AudioError
+from sonant.inputs import Item
+from sonant.results import Failure
+
+_NEEDED_BY_FORMAT = {"srt": "segment", "vtt": "segment", "ctm": "word"}
+
+
+def run(
+    *,
+    paths: Sequence[str],
+    model: str,
+    format_name: str | None,
+    output: str | None,
+    timestamps: str | None,
+    batch_size: int,
+    batch_seconds: float | None,
+    device: str,
+    dtype: str,
+    threads: int | None,
+    channel: int | None,
+    decoder: str | None,
+    shard: tuple[int, int],
+    registry: str | None,
+    overwrite: bool,
+) -> list[Failure]:
+    """Transcribe `paths`; returns the recordings that failed."""
+    format_name = format_name or _format_of(output)
+    items, failures = _expand(paths)
+    items = items[shard[0] - 1 :: shard[1]]
+    if overwrite and output is not None:
+        _clear(output)
+    sink = outputs.open_sink(output, format_name, items, shard)
+    todo = [item for item in items if not sink.is_done(item)]
+    if len(todo) < len(items):
+        click.echo(f"{len(items) - len(todo)} of {len(items)} recordings are already in {output}; --overwrite does them again", err=True)
+    if todo:
+        torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+        recognizer = sonant.load(model, device=device, dtype=dtype, registry=registry)
+        results = recognizer.transcribe(
+            todo,
+            timestamps=timestamps or _NEEDED_BY_FORMAT.get(format_name),
+            batch_size=batch_size,
+            batch_seconds=batch_seconds,
+            channel=channel,
+            decoder=decoder,
+            stream=True,
+            on_error="return",
+        )
+        for item, result in zip(todo, tqdm(results, total=len(todo), unit="file", disable=None), strict=True):
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                sink.write(item, result)
+    sink.close()
+    return failures
+
+
+def _format_of(output: str | None) -> str:
+    suffix = Path(output).suffix.lstrip(".") if output else ""
+    return suffix if suffix in outputs.EXTENSIONS else "txt"
+
+
+def _expand(paths: Sequence[str]) -> tuple[list[Item], list[Failure]]:
+    items: list[Item] = []
+    failures = []
+    for path in paths:
+        try:
+            items += inputs.expand(path)
+        except AudioError as error:
+            failures.append(Failure(path, error))
+    return items, failures
+
+
+def _clear(output: str) -> None:
+    path = Path(output)
+    if path.is_file():
+        path.unlink()

@@ -1,0 +1,87 @@
+"""The convolution module of the Conformer (Gulati et al., 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MaskedGroupNorm(nn.GroupNorm):
+    """Group norm over the valid frames only, so that padding does not change a recording's result."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """`(B, D, T)`, `(B, T)` to `(B, D, T)`."""
+        if mask is None:
+            return super().forward(x)
+        grouped = x.unflatten(1, (self.num_groups, -1))  # (B, G, D / G, T)
+        valid = mask[:, None, None, :]
+        count = mask.sum(1)[:, None, None, None] * grouped.shape[2]
+        mean = grouped.masked_fill(~valid, 0.0).sum((2, 3), keepdim=True) / count
+        variance = (grouped - mean).masked_fill(~valid, 0.0).square().sum((2, 3), keepdim=True) / count
+        normal = ((grouped - mean) * torch.rsqrt(variance + self.eps)).flatten(1, 2)
+        return normal * self.weight[:, None] + self.bias[:, None]
+
+
+class ConvolutionModule(nn.Module):
+    """Pointwise, gated linear unit, depthwise, normalization, SiLU, pointwise.
+
+    Args:
+        width: of the model.
+        kernel: frames of the depthwise convolution.
+        left, right: how far it reaches to either side, together `kernel - 1`.
+        norm: `batch_norm`, `layer_norm`, or `group_normN` with N groups.
+        bias: whether the convolutions have one.
+    """
+
+    def __init__(self, width: int, kernel: int, left: int, right: int, *, norm: str = "batch_norm", bias: bool = True) -> None:
+        super().__init__()
+        self.left, self.right = left, right
+        self.pointwise1 = nn.Linear(width, 2 * width, bias=bias)
+        self.depthwise = nn.Conv1d(width, width, kernel, groups=width, bias=bias)
+        self.norm = _norm(norm, width)
+        self.pointwise2 = nn.Linear(width, width, bias=bias)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`(B, T, D)`, validity `(B, T)` to `(B, T, D)` and the last `left` frames before the depthwise convolution.
+
+        `cache` are those frames of what came before in the stream; without it, silence.
+        """
+        x = functional.glu(self.pointwise1(x), dim=-1)
+        if mask is not None:
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        left = x.new_zeros(x.shape[0], self.left, x.shape[2]) if cache is None else cache
+        if cache is not None or self.right == 0:
+            x = torch.cat([left, x], dim=1)
+            kept = x[:, x.shape[1] - self.left :]
+            x = functional.pad(x.transpose(1, 2), (0, self.right))  # (B, D, T + left)
+        else:
+            kept = left
+            x = functional.pad(x.transpose(1, 2), (self.left, self.right))
+        return self.pointwise2(functional.silu(self._convolve(x, mask)).transpose(1, 2)), kept
+
+    def _convolve(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Depthwise convolution and norm, `(B, D, T + kernel - 1)` to `(B, D, T)`; a batch norm in eval mode is folded in."""
+        if isinstance(self.norm, nn.BatchNorm1d) and not self.training:
+            weight, bias = _fold(self.depthwise, self.norm)
+            return functional.conv1d(x, weight, bias, groups=self.depthwise.groups)
+        x = self.depthwise(x)
+        if isinstance(self.norm, nn.LayerNorm):
+            return self.norm(x.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.norm(x, mask) if isinstance(self.norm, MaskedGroupNorm) else self.norm(x)  # type: ignore[no-any-return]
+
+
+def _norm(name: str, width: int) -> nn.Module:
+    if name == "batch_norm":
+        return nn.BatchNorm1d(width)
+    if name == "layer_norm":
+        return nn.LayerNorm(width)
+    return MaskedGroupNorm(int(name.removeprefix("group_norm")), width)
+
+
+def _fold(conv: nn.Conv1d, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Weights of one convolution that does what `conv` and then `norm` (with its running statistics) do."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    bias = norm.bias - norm.running_mean * scale
+    return conv.weight * scale[:, None, None], bias if conv.bias is None else bias + conv.bias * scale

@@ -1,0 +1,27 @@
+"""The position-wise feed-forward module."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS = {"silu": functional.silu, "relu": functional.relu, "gelu": functional.gelu}
+
+
+class FeedForward(nn.Module):
+    """Linear, activation, dropout, linear."""
+
+    def __init__(
+        self, width: int, hidden: int, *, activation: Literal["silu", "relu", "gelu"] = "silu", dropout: float = 0.0, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(width, hidden, bias=bias)
+        self.linear2 = nn.Linear(hidden, width, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, T, D)` to `(B, T, D)`."""
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))  # type: ignore[no-any-return]

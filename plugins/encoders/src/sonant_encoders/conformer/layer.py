@@ -1,0 +1,54 @@
+"""One block of the Conformer."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from torch import Tensor, nn
+
+from sonant_encoders.blocks.attention import KeyCache, RelPosAttention, Visibility
+from sonant_encoders.blocks.convolution import ConvolutionModule
+from sonant_encoders.blocks.feed_forward import FeedForward
+from sonant_encoders.conformer.config import ConformerConfig
+
+
+@frozen
+class LayerCache:
+    """What a block remembers of a stream: its keys and values, and the last inputs `(B, left, D)` of its convolution."""
+
+    attention: KeyCache
+    convolution: Tensor
+
+
+class ConformerLayer(nn.Module):
+    """Half feed-forward, attention, convolution, half feed-forward, each on a normalized input; a final norm."""
+
+    def __init__(self, config: ConformerConfig) -> None:
+        super().__init__()
+        width, hidden = config.d_model, config.d_model * config.ff_expansion_factor
+        left, right = config.conv_context
+        self.norm_feed_forward1 = nn.LayerNorm(width)
+        self.feed_forward1 = FeedForward(width, hidden, dropout=config.dropout, bias=config.use_bias)
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = RelPosAttention(
+            width, config.n_heads, bias=config.use_bias, dropout=config.dropout, backend=config.attention_backend
+        )
+        self.norm_convolution = nn.LayerNorm(width)
+        self.convolution = ConvolutionModule(
+            width, config.conv_kernel_size, left, right, norm=config.conv_norm_type, bias=config.use_bias
+        )
+        self.norm_feed_forward2 = nn.LayerNorm(width)
+        self.feed_forward2 = FeedForward(width, hidden, dropout=config.dropout, bias=config.use_bias)
+        self.norm_out = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: Tensor, visibility: Visibility, mask: Tensor | None = None, cache: LayerCache | None = None
+    ) -> tuple[Tensor, LayerCache]:
+        """`(B, T, D)`, validity `(B, T)` (None: all valid) to `(B, T, D)` and what a stream has to remember."""
+        x = x.add(self.dropout(self.feed_forward1(self.norm_feed_forward1(x))), alpha=0.5)
+        attended, keys = self.attention(self.norm_attention(x), visibility, None if cache is None else cache.attention)
+        x = x + attended
+        convolved, frames = self.convolution(self.norm_convolution(x), mask, None if cache is None else cache.convolution)
+        x = x + self.dropout(convolved)
+        x = x.add(self.dropout(self.feed_forward2(self.norm_feed_forward2(x))), alpha=0.5)
+        return self.norm_out(x), LayerCache(keys, frames)

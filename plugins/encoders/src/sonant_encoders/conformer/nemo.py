@@ -1,0 +1,97 @@
+"""NeMo's `ConformerEncoder` as Conformer or FastConformer, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sonant.nemo import ComponentMapping, NemoSection, Rename
+from sonant_encoders.conformer.config import ConformerConfig
+
+_TARGET = "nemo.collections.asr.modules.ConformerEncoder"
+_SAME = {  # key in both: NeMo's default
+    "n_layers": None,
+    "d_model": None,
+    "n_heads": 4,
+    "subsampling": "striding",
+    "subsampling_factor": 4,
+    "causal_downsampling": False,
+    "ff_expansion_factor": 4,
+    "att_context_style": "regular",
+    "att_context_probs": None,
+    "xscaling": True,
+    "untie_biases": True,
+    "conv_kernel_size": 31,
+    "conv_norm_type": "batch_norm",
+    "conv_context_size": None,
+    "use_bias": True,
+    "dropout": 0.1,
+    "dropout_pre_encoder": 0.1,
+    "stochastic_depth_drop_prob": 0.0,
+    "stochastic_depth_mode": "linear",
+    "stochastic_depth_start_layer": 1,
+}
+
+
+def read(section: NemoSection) -> dict[str, Any]:
+    """NeMo's section to ours; depthwise subsampling makes it a FastConformer by name."""
+    section.expect("self_attention_model", "rel_pos")
+    section.expect("reduction", None)
+    section.expect("conv_context_style", "regular")
+    section.take("feat_in", None)
+    values = {key: section.take(key, default) for key, default in _SAME.items()}
+    values["att_context_size"] = section.take("att_context_size", None) or [-1, -1]
+    if values["att_context_style"] == "chunked_limited_with_rc":
+        values["att_context_size"] = [-1, -1, -1]  # its own choice for whole recordings
+    channels, feat_out = section.take("subsampling_conv_channels", -1), section.take("feat_out", -1)
+    values["subsampling_conv_channels"] = None if channels == -1 else channels
+    values["feat_out"] = feat_out if feat_out > 0 and feat_out != values["d_model"] else None
+    values["name"] = "fastconformer" if values["subsampling"] == "dw_striding" else "conformer"
+    # How NeMo computes, not what; and dropouts inside the attention, which fused kernels cannot do.
+    section.drop(
+        *("reduction_position", "reduction_factor", "pos_emb_max_len", "dropout_emb", "dropout_att", "sync_max_audio_length"),
+        *("subsampling_conv_chunking_factor", "use_pytorch_sdpa", "use_pytorch_sdpa_backends", "att_chunk_context_size"),
+        *("global_tokens", "global_tokens_spacing", "global_attn_separate"),
+    )
+    return values
+
+
+def write(config: ConformerConfig, d_in: int) -> dict[str, Any]:
+    """Our config to NeMo's section."""
+    values: dict[str, Any] = {"_target_": _TARGET, "feat_in": d_in, "feat_out": config.feat_out or -1}
+    values |= {key: getattr(config, key) for key in _SAME}
+    values["subsampling_conv_channels"] = -1 if config.subsampling_conv_channels is None else config.subsampling_conv_channels
+    values["att_context_size"] = config.att_context_size
+    values["self_attention_model"] = "rel_pos"
+    return values
+
+
+_LAYER = (
+    ("norm_self_att.{}", "norm_attention.{}", "same"),
+    ("self_attn.linear_q.{}", "attention.query.{}", "same"),
+    ("self_attn.linear_k.{}", "attention.key.{}", "same"),
+    ("self_attn.linear_v.{}", "attention.value.{}", "same"),
+    ("self_attn.linear_out.{}", "attention.out.{}", "same"),
+    ("self_attn.linear_pos.{}", "attention.position.{}", "same"),
+    ("self_attn.pos_bias_{}", "attention.pos_bias_{}", "same"),
+    ("norm_conv.{}", "norm_convolution.{}", "same"),
+    ("conv.pointwise_conv1.{}", "convolution.pointwise1.{}", "conv1x1"),
+    ("conv.pointwise_conv2.{}", "convolution.pointwise2.{}", "conv1x1"),
+    ("conv.depthwise_conv.{}", "convolution.depthwise.{}", "same"),
+    ("conv.batch_norm.{}", "convolution.norm.{}", "same"),
+    ("feed_forward1.{}", "feed_forward1.{}", "same"),
+    ("feed_forward2.{}", "feed_forward2.{}", "same"),
+    ("norm_feed_forward1.{}", "norm_feed_forward1.{}", "same"),
+    ("norm_feed_forward2.{}", "norm_feed_forward2.{}", "same"),
+    ("norm_out.{}", "norm_out.{}", "same"),
+)
+
+MAPPING = ComponentMapping(
+    read=read,
+    write=write,
+    tensors=(
+        Rename("pre_encode.{}", "pre_encode.{}"),
+        *(Rename(f"layers.{{}}.{theirs}", f"layers.{{}}.{ours}", shape) for theirs, ours, shape in _LAYER),
+        Rename("out_proj.{}", "out.{}"),
+    ),
+    ignored=("pos_enc.pe", "pos_bias_u", "pos_bias_v"),
+)

@@ -1,0 +1,34 @@
+"""The formula of `rel_pos_attention` written for clarity: every score is gathered by its distance. Slow, exact, differentiable."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rel_pos_attention(
+    q: Tensor, k: Tensor, v: Tensor, p: Tensor, u: Tensor, v_bias: Tensor, *, rows: Tensor | None = None, keys: Tensor | None = None
+) -> Tensor:
+    """See the package's docstring."""
+    queries, known = q.shape[1], k.shape[1]
+    i = torch.arange(known - queries, known, device=q.device)[:, None]
+    j = torch.arange(known, device=q.device)[None, :]
+    content = torch.einsum("bihd,bjhd->bhij", q + u, k)
+    by_distance = torch.einsum("bihd,mhd->bhim", q + v_bias, p)
+    column = (known - 1 - (i - j)).expand(q.shape[0], q.shape[2], queries, known)
+    scores = (content + by_distance.gather(-1, column)) / q.shape[-1] ** 0.5
+    allowed = visible(rows, keys, queries, known, q.shape[0], q.device)
+    scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(-1).masked_fill(~allowed, 0.0)
+    return torch.einsum("bhij,bjhd->bihd", weights, v)
+
+
+def visible(rows: Tensor | None, keys: Tensor | None, queries: int, known: int, batch: int, device: torch.device) -> Tensor:
+    """The intervals as one mask, `(B, 1, Tq, Tk)`."""
+    j = torch.arange(known, device=device)
+    allowed = torch.ones(batch, 1, queries, known, dtype=torch.bool, device=device)
+    if rows is not None:
+        allowed = allowed & ((j >= rows[0, :, None]) & (j < rows[1, :, None]))
+    if keys is not None:
+        allowed = allowed & ((j >= keys[0, :, None]) & (j < keys[1, :, None]))[:, None, None, :]
+    return allowed

@@ -1,0 +1,74 @@
+"""What this distribution provides. Imports nothing but `sonant`: the code behind a name is imported when it is built."""
+
+from collections.abc import Iterable
+
+from sonant import ComponentSpec, KernelSpec, NemoSpec, hookimpl
+
+SONANT_API = 1
+
+_TINY = {"n_layers": 2, "d_model": 32, "n_heads": 4, "subsampling_conv_channels": 8, "conv_kernel_size": 9}
+_STREAMING = {
+    "causal_downsampling": True,
+    "att_context_size": [8, 3],
+    "att_context_style": "chunked_limited",
+    "conv_context_size": "causal",
+    "conv_norm_type": "layer_norm",
+}
+_KERNELS = "sonant_encoders.kernels.rel_pos_attention"
+
+
+@hookimpl
+def sonant_components() -> Iterable[ComponentSpec]:
+    return [
+        ComponentSpec(
+            kind="encoder",
+            name="conformer",
+            target="sonant_encoders.conformer.model:Conformer",
+            config="sonant_encoders.conformer.config:ConformerConfig",
+            doc="Convolution-augmented transformer with relative positions, 4 times fewer frames (Gulati et al., 2020).",
+            tiny=_TINY,
+            nemo=NemoSpec(mapping="sonant_encoders.conformer.nemo:MAPPING"),
+        ),
+        ComponentSpec(
+            kind="encoder",
+            name="fastconformer",
+            target="sonant_encoders.conformer.model:Conformer",
+            config="sonant_encoders.conformer.config:FastConformerConfig",
+            doc="Conformer with depthwise subsampling to 8 times fewer frames and short kernels (Rekesh et al., 2023).",
+            tiny=_TINY | _STREAMING,
+            nemo=NemoSpec(
+                mapping="sonant_encoders.conformer.nemo:MAPPING",
+                targets=(
+                    "nemo.collections.asr.modules.ConformerEncoder",
+                    "nemo.collections.asr.modules.conformer_encoder.ConformerEncoder",
+                ),
+            ),
+        ),
+        ComponentSpec(
+            kind="encoder",
+            name="transformer",
+            target="sonant_encoders.transformer.model:Transformer",
+            config="sonant_encoders.transformer.config:TransformerConfig",
+            doc="Transformer encoder with sinusoidal positions, pre- or post-norm (Vaswani et al., 2017).",
+            tiny={"n_layers": 2, "d_model": 32, "n_heads": 4, "subsampling_conv_channels": 8},
+        ),
+    ]
+
+
+@hookimpl
+def sonant_kernels() -> Iterable[KernelSpec]:
+    return [
+        KernelSpec(
+            op="rel_pos_attention",
+            backend="reference",
+            target=f"{_KERNELS}.reference:rel_pos_attention",
+            doc="The formula, step by step.",
+        ),
+        KernelSpec(
+            op="rel_pos_attention",
+            backend="sdpa",
+            target=f"{_KERNELS}.sdpa:rel_pos_attention",
+            rank=10,
+            doc="PyTorch's fused attention with the position scores as a bias, a block of queries at a time.",
+        ),
+    ]

@@ -1,0 +1,36 @@
+"""SpecAugment: Park et al., "SpecAugment: A Simple Data Augmentation Method for ASR", Interspeech 2019."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sonant_features.spec_augment.config import SpecAugmentConfig
+
+
+class SpecAugment(nn.Module):
+    """Masks random bands of frequency and stretches of time in training mode; the identity otherwise."""
+
+    def __init__(self, config: SpecAugmentConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, feats: Tensor, lens: Tensor) -> Tensor:
+        """`(B, T, F)`, `(B,)` to `(B, T, F)`."""
+        if not self.training:
+            return feats
+        config = self.config
+        size = torch.full_like(lens, feats.shape[2])
+        bands = _masked(feats.shape[2], size, torch.full_like(lens, config.freq_width), config.freq_masks)
+        longest = lens * config.time_width if isinstance(config.time_width, float) else torch.full_like(lens, config.time_width)
+        stretches = _masked(feats.shape[1], lens, longest, config.time_masks)
+        return feats.masked_fill(bands[:, None, :] | stretches[:, :, None], config.mask_value)
+
+
+def _masked(positions: int, size: Tensor, widest: Tensor, count: int) -> Tensor:
+    """`(B, positions)`, true where any of `count` intervals falls: widths uniform up to `widest`, starts uniform within `size`."""
+    shape = (len(size), count)
+    width = (torch.rand(shape, device=size.device) * widest[:, None]).long().minimum(size[:, None])
+    start = (torch.rand(shape, device=size.device) * (size[:, None] - width)).long()
+    at = torch.arange(positions, device=size.device)
+    return ((at >= start[..., None]) & (at < (start + width)[..., None])).any(dim=1)
