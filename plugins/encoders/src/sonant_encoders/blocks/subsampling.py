@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sonant import lengths
 
 _KERNEL, _STRIDE = 3, 2
+
+Size = TypeVar("Size", int, Tensor)
 
 
 class Subsampling(nn.Module):
@@ -43,18 +44,18 @@ class Subsampling(nn.Module):
                 layers.append(nn.Conv2d(channels, channels, 1))
             layers.append(nn.ReLU())
         self.conv = nn.Sequential(*layers)
-        bins = torch.tensor(features)
+        bins = features
         for _ in range(int(math.log2(factor))):
             bins = self._shorter(bins, self.left)
-        self.out = nn.Linear(channels * int(bins), width)
+        self.out = nn.Linear(channels * bins, width)
 
     @property
     def context(self) -> int:
         """How many earlier input frames the first new output frame of a stream depends on."""
         return 2 * self.factor - 2
 
-    def _shorter(self, size: Tensor, left: int) -> Tensor:
-        return torch.div(size + left + self.right - _KERNEL, _STRIDE, rounding_mode="floor") + 1
+    def _shorter(self, size: Size, left: int) -> Size:
+        return (size + left + self.right - _KERNEL) // _STRIDE + 1
 
     def forward(self, feats: Tensor, lens: Tensor, *, start: bool = True) -> tuple[Tensor, Tensor]:
         """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`.
