@@ -7,12 +7,12 @@ with names that lead out of it, links or devices is refused as a whole.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import shutil
 import tarfile
 import tempfile
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -183,6 +183,6 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def artifact_name(content: bytes, basename: str) -> str:
+def artifact_name(content: bytes, name: str) -> str:
     """NeMo's naming of a stored file: 32 hex digits, an underscore, the file's own name. Equal content, equal name."""
-    return f"{uuid.uuid5(uuid.NAMESPACE_OID, basename + content.hex()).hex}_{basename}"
+    return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}_{name}"

@@ -112,7 +112,10 @@ class Writer:
 
     def artifact(self, name: str) -> str:
         """Store the file `name` of the model; returns the config value that NeMo finds it by."""
-        content = self.blueprint.files[name]
+        return self.store(name, self.blueprint.files[name])
+
+    def store(self, name: str, content: bytes) -> str:
+        """Store `content` as a file called `name`; returns the config value that NeMo finds it by."""
         stored = artifact_name(content, name)
         self.files[stored] = content
         return f"nemo:{stored}"

@@ -6,8 +6,11 @@ from typing import Any
 
 from sonant.config import ModelConfig
 from sonant.errors import CheckpointError
+from sonant.files import Files
 from sonant.nemo import NemoSection, Placed, TaskMapping
 from sonant.nemo.convert import Reader, Writer
+from sonant_asr.tokenizers.config import SentencePieceConfig
+from sonant_asr.tokenizers.sentencepiece import SentencePiece
 
 _MODELS = "nemo.collections.asr.models."
 _SWITCHES = (  # what only training and logging look at
@@ -37,8 +40,6 @@ def read(document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[st
         parts["aux_decoder"] = reader.component("decoder", aux.section("decoder"), "ctc_decoder.")
         aux.drop("ctc_loss_weight", "use_cer", "ctc_reduction", "decoding")
         reader.finish(aux)
-    if (document.peek("interctc") or {}).get("apply_at_layers"):
-        document.drop("interctc")
     document.drop("interctc", "decoding", "labels", "sample_rate", *_SWITCHES)
     return task, parts
 
@@ -140,7 +141,13 @@ def _store(tokenizer: dict[str, Any], writer: Writer) -> dict[str, Any]:
     """The section with its model files put into the archive, and beside each the list of its pieces, which NeMo asks for."""
     if "langs" in tokenizer:
         return tokenizer | {"langs": {lang: _store(values, writer) for lang, values in tokenizer["langs"].items()}}
-    return tokenizer | {"model_path": writer.artifact(tokenizer["model_path"])}
+    files = Files.of(dict(writer.blueprint.files), "the model")
+    model = SentencePiece(SentencePieceConfig(file=tokenizer["model_path"]), files=files)
+    vocabulary = "".join(f"{piece}\n" for piece in model.pieces(range(model.vocab_size)))
+    return tokenizer | {
+        "model_path": writer.artifact(tokenizer["model_path"]),
+        "vocab_path": writer.store("vocab.txt", vocabulary.encode("utf-8")),
+    }
 
 
 class _Sizes:

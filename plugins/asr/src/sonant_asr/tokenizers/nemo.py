@@ -10,7 +10,8 @@ from sonant_asr.tokenizers.config import AggregateConfig, CharConfig, SentencePi
 
 def _read_sentencepiece(section: NemoSection) -> dict[str, Any]:
     values = {"file": section.take("model_path")}
-    section.drop("dir", "vocab_path", "spe_tokenizer_vocab", "custom_tokenizer")
+    section.expect("custom_tokenizer", None)
+    section.drop("dir", "vocab_path", "spe_tokenizer_vocab")
     return values
 
 
