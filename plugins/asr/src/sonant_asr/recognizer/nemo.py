@@ -107,6 +107,9 @@ def write(config: ModelConfig, writer: Writer) -> tuple[dict[str, Any], dict[str
         document["aux_ctc"]["decoding"] = {"strategy": "greedy_batch"}
     if is_transducer:
         document["labels"] = sizes.vocabulary
+    # NeMo refuses to transcribe without these sections, empty as they are.
+    data = {"manifest_filepath": None, "sample_rate": sizes.sample_rate, "use_start_end_token": False, "defer_setup": True}
+    document |= {"train_ds": dict(data), "validation_ds": dict(data), "test_ds": dict(data)}
     document["target"] = _MODELS + _CLASSES[is_transducer, "aux_decoder" in config.parts, is_char]
     return document, parts
 
