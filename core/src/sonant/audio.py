@@ -6,7 +6,10 @@ are not normalized. What cannot be heard as meant (missing, truncated, empty, no
 
 from __future__ import annotations
 
+import io
+import math
 import re
+from numbers import Real
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from sonant import headers
 from sonant.errors import AudioError
 
 Samples = npt.NDArray[np.float32]
@@ -22,15 +26,16 @@ EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff
 """Files a folder is searched for."""
 
 _MOST_CHANNELS = 64
-_SHOULD_BE = re.compile(r"data\s*: (\d+) \(should be (\d+)\)")
-_UNKNOWN_SIZE = 0x7FFFF000  # writers that cannot seek back (pipes) leave such sizes in the header
+_SHOULD_BE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNCOUNTED = 2**62  # libsndfile gives a flac file from a pipe a length beyond this
+_MP3_SLACK = 2 * 1152  # encoders differ by a frame in what they count
 
 
 def read(source: Any, sample_rate: int, *, channel: int | None = None, offset: float = 0.0, duration: float | None = None) -> Samples:
     """Samples `(N,)` of a recording.
 
     Args:
-        source: a path, a binary file object, an array (`(N,)`, or `(N, C)`/`(C, N)`, already at `sample_rate`; integers are
+        source: a path, a binary file object (read from its start), an array (`(N,)`, or `(N, C)`/`(C, N)`, already at `sample_rate`; integers are
             scaled by their range), a torch tensor, or a pair `(array, rate)`.
         sample_rate: in Hz, what the model was trained on.
         channel: which channel, from 0; None averages all.
@@ -40,6 +45,8 @@ def read(source: Any, sample_rate: int, *, channel: int | None = None, offset: f
     Raises:
         AudioError: names the recording and what is wrong with it.
     """
+    if not 0 <= offset < math.inf or not (duration is None or 0 <= duration < math.inf):
+        raise AudioError(f"offset {offset} and duration {duration} are not a piece of a recording: both are seconds, from 0 on")
     if isinstance(source, (str, Path)) or hasattr(source, "read"):
         samples, rate = _read_file(source, offset, duration)
     else:
@@ -62,12 +69,16 @@ def seconds(source: Any, sample_rate: int) -> float:
     """
     if isinstance(source, (str, Path)) or hasattr(source, "read"):
         with _open(source) as file:
-            length = float(file.frames / file.samplerate)
-        if hasattr(source, "seek"):
-            source.seek(0)
-        return length
+            return float(_length(file) / file.samplerate)
     samples, rate = _from_array(source, sample_rate)
     return len(samples) / rate
+
+
+def rewindable(source: Any) -> Any:
+    """A file object that can be read from its start more than once: itself, or its content where it is a pipe or a socket."""
+    if hasattr(source, "seek") and getattr(source, "seekable", lambda: True)():
+        return source
+    return io.BytesIO(source.read())
 
 
 def _open(source: str | Path | IO[bytes]) -> soundfile.SoundFile:
@@ -79,47 +90,76 @@ def _open(source: str | Path | IO[bytes]) -> soundfile.SoundFile:
             raise AudioError("this is a folder, not a recording")
         if path.stat().st_size == 0:
             raise AudioError("the file is empty (0 bytes)")
+    elif isinstance(source, io.TextIOBase):
+        raise AudioError("the file object is open as text; open it with 'rb'")
+    else:
+        source = rewindable(source)
     try:
-        return soundfile.SoundFile(source)
+        mended = _mend(source)
+        return soundfile.SoundFile(source if mended is None else mended)
+    except AudioError:
+        raise
     except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
         raise AudioError(f"not readable as audio ({reason}); wav, flac, ogg and mp3 are") from error
+
+
+def _mend(source: str | Path | IO[bytes]) -> io.BytesIO | None:
+    if isinstance(source, (str, Path)):
+        with open(source, "rb") as stream:
+            return headers.mend(stream)
+    mended = headers.mend(source)
+    source.seek(0)
+    return mended
+
+
+def _length(file: soundfile.SoundFile) -> int:
+    """Samples of each channel, counted where the header does not tell."""
+    if file.frames < _UNCOUNTED:
+        return int(file.frames)
+    count = 0
+    while read := len(file.read(2**16, dtype="int16")):
+        count += read
+    file.seek(0)
+    return count
 
 
 def _read_file(source: str | Path | IO[bytes], offset: float, duration: float | None) -> tuple[Samples, int]:
     with _open(source) as file:
         _check_whole(file)
         try:
-            first = min(round(offset * file.samplerate), file.frames)
+            length = _length(file)
+            first = min(round(offset * file.samplerate), length)
+            expected = length - first
+            if duration is not None:
+                expected = min(expected, round(duration * file.samplerate))
             if first:
                 file.seek(first)
-            count = -1 if duration is None else round(duration * file.samplerate)
-            samples = file.read(count, dtype="float32", always_2d=True)
+            samples = file.read(expected, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
             raise AudioError(f"damaged: {getattr(error, 'error_string', error)}") from error
         expected = file.frames - first if count < 0 else min(count, file.frames - first)
-        if len(samples) < expected:
+        slack = _MP3_SLACK if file.format == "MP3" else 0
+        if len(samples) < expected - slack:
             raise AudioError(f"truncated: {len(samples)} of {expected} samples can be read")
         return samples, file.samplerate
 
 
 def _check_whole(file: soundfile.SoundFile) -> None:
-    """libsndfile quietly shortens a wav file whose header promises more than there is; its log tells."""
+    """libsndfile quietly shortens a file whose header promises more than there is; its log tells."""
     match = _SHOULD_BE.search(file.extra_info)
-    if match and int(match[2]) < int(match[1]) < _UNKNOWN_SIZE:
-        raise AudioError(f"truncated: its header promises {match[1]} bytes of samples, it holds {match[2]}")
+    if match and int(match[2]) < int(match[1]) < headers.UNKNOWN_SIZE:
+        raise AudioError(f"truncated: its header promises {match[1]} bytes, it holds {match[2]}")
 
 
 def _from_array(source: Any, sample_rate: int) -> tuple[Samples, int]:
     rate = sample_rate
     if isinstance(source, tuple):
-        if len(source) != 2:
-            raise AudioError("a pair must be (array, sample rate)")
+        if len(source) != 2 or not isinstance(source[1], Real) or not 1 <= source[1] < math.inf:
+            raise AudioError("a tuple is a recording with its rate, (array, samples a second); several recordings go in a list")
         source, rate = source[0], int(source[1])
-    if hasattr(source, "detach"):
-        source = source.detach().cpu().numpy()
     try:
-        array = np.asarray(source)
+        array = _numpy(source)
     except (ValueError, TypeError) as error:
         raise AudioError(f"{type(source).__name__} is not audio: {error}") from error
     if array.dtype.kind not in "fiu":
@@ -134,6 +174,13 @@ def _from_array(source: Any, sample_rate: int) -> tuple[Samples, int]:
         info = np.iinfo(array.dtype)
         array = (array.astype(np.float64) - (info.max + 1) / 2 * (array.dtype.kind == "u")) / (2.0 ** (info.bits - 1))
     return np.ascontiguousarray(array, dtype=np.float32), rate
+
+
+def _numpy(source: Any) -> npt.NDArray[Any]:
+    if not hasattr(source, "detach"):
+        return np.asarray(source)
+    tensor = source.detach().cpu()
+    return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)  # numpy has no bfloat16
 
 
 def _mono(samples: Samples, channel: int | None) -> Samples:

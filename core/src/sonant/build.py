@@ -51,6 +51,9 @@ def build(config: Mapping[str, Any] | str | Path | ModelConfig, **sections: Any)
         data, files = configs.resolve_user_file(config), Files.beside(Path(config).resolve().parent)
     else:
         data, files = dict(config), Files.beside(Path.cwd())
+    for key, value in sections.items():
+        if isinstance(value, Mapping) and isinstance(data.get(key), str):  # a section that is a bare name
+            data[key] = {"name": data[key]}
     return assemble(configs.fill_model(_merge(data, sections)), files)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import yaml
 from attrs import field, frozen
 
 from sonant import registry
-from sonant.errors import ConfigError, PluginError
+from sonant.errors import ConfigError, DuplicateName, PluginError, UnknownName
 from sonant.registry import Registered
 
 TRAINING_SECTIONS = ("train_ds", "validation_ds", "test_ds", "loss", "optim", "trainer", "exp_manager", "seed")
@@ -71,6 +72,8 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
         text = path.read_text("utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read the config {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not plain YAML: {error}") from error
     return parse_yaml(text, str(path))
 
 
@@ -96,13 +99,16 @@ def resolve_user_file(path: Path | str, overrides: Sequence[str] = ()) -> dict[s
 
     data = load_yaml(path)
     for item in overrides:
-        if "=" not in item:
+        key, equals, _ = item.partition("=")
+        if not equals or not all(key.split(".")):
             raise ConfigError(f"the override {item!r} is not of the form section.key=value, e.g. encoder.n_layers=12")
     try:
         merged = OmegaConf.merge(OmegaConf.create(data), OmegaConf.from_dotlist(list(overrides)))
         resolved = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+    except (OmegaConfBaseException, yaml.YAMLError, TypeError) as error:  # TypeError: an override of an item in a list
+        full_key = getattr(error, "full_key", None)
+        where = f"{path}:{find_line(path, full_key) or ''}: {full_key}" if full_key else path
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
     assert isinstance(resolved, dict)
     return {str(k): v for k, v in resolved.items()}
 
@@ -121,6 +127,16 @@ def find_line(path: Path | str, dotted: str) -> int | None:
             break
         line, node = match[0].start_mark.line + 1, match[1]
     return line
+
+
+@contextmanager
+def located(path: Path | str) -> Iterator[None]:
+    """Errors about a key of the config file `path` also name the file and the line."""
+    try:
+        yield
+    except (ConfigError, UnknownName, DuplicateName) as error:
+        line = find_line(path, str(error).split(":", 1)[0].split(" ", 1)[0])
+        raise type(error)(f"{path}{f':{line}' if line else ''}: {error}") from error
 
 
 def load_target(target: str, label: str) -> Any:
@@ -173,12 +189,17 @@ def fill_section(kind: str, section: Any, path: str) -> Section:
     if not isinstance(name, str):
         installed = ", ".join(registry.current().names(kind)) or "none"
         raise ConfigError(f"{path}.name is missing: it says which {kind} to use (installed: {installed})")
-    component = registry.current().get(kind, name)
+    try:
+        component = registry.current().get(kind, name)
+    except (UnknownName, DuplicateName) as error:
+        raise type(error)(f"{path}.name: {error}") from error
     return Section(component, fill(config_class(component), values, path))
 
 
 def fill(cls: type, values: Mapping[str, Any], path: str) -> Any:
     """An instance of the attrs class `cls` from `values`, with defaults filled and types checked.
+
+    Interpolations are refused: those of a user's own file are resolved by now, and no other may have any.
 
     Raises:
         ConfigError: names the key's full path, what is allowed, and the nearest known key.
@@ -189,19 +210,44 @@ def fill(cls: type, values: Mapping[str, Any], path: str) -> Any:
     for key in values:
         if not isinstance(key, str):
             raise ConfigError(f"{path}: the key {key!r} is not a string")
+    _refuse_interpolation(values, path)
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), dict(values)))
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        where = f"{path}.{key}" if key else path
+        full_key = error.full_key or next((k for k in values if not _merges(cls, k, values[k])), None)
+        where = f"{path}.{full_key}" if full_key else path
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"{where}: {_reword(reason, cls, where)}") from error
+        owner = error.object_type
+        nearest = owner if owner is not None and attrs.has(owner) else cls
+        raise ConfigError(f"{where}: {_reword(reason, nearest, where)}") from error
     except (ValueError, TypeError) as error:  # a validator of the class itself
         raise ConfigError(f"{path}: {error}") from error
 
 
+def _merges(cls: type, key: str, value: Any) -> bool:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        OmegaConf.merge(OmegaConf.structured(cls), {key: value})
+    except OmegaConfBaseException:
+        return False
+    return True
+
+
+def _refuse_interpolation(value: Any, path: str) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_interpolation(item, f"{path}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_interpolation(item, path)
+    elif isinstance(value, str) and "${" in value:
+        raise ConfigError(f"{path}: the interpolation {value!r} is refused: only a config file of your own may have any")
+
+
 def _reword(reason: str, cls: type, where: str) -> str:
-    if reason.startswith("Key "):
+    if reason.startswith("Key ") and " not in " in reason:
         known = [a.name for a in attrs.fields(cls)]
         close = difflib.get_close_matches(where.rsplit(".", 1)[-1], known, n=1)
         hint = f"Did you mean {close[0]!r}? " if close else ""

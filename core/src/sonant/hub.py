@@ -8,104 +8,183 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
+from http.client import HTTPException
+from importlib import metadata
 from importlib.resources import as_file, files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from sonant.cards import ModelCard, ModelSource
-from sonant.errors import DownloadError
+from sonant.errors import DownloadError, UnknownName
 
 log = logging.getLogger(__name__)
 
 FOLDER_CONFIG = "config.yaml"
-_FOLDER_FILES = (FOLDER_CONFIG, "*.safetensors", "*.model", "*.txt", "*.json")
+FOLDER_WEIGHTS = "model.safetensors"
+_NEVER_READ = ("*.nemo", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.h5")
+"""What a repo may hold beside a Sonant folder; a component's own files can have any other name."""
 
 
 def fetch_card(card: ModelCard) -> Path:
     """The local file or folder of a card, downloaded first if it is not there.
 
     Raises:
+        UnknownName: a distribution that the model requires is not installed; nothing was downloaded.
         DownloadError: it cannot be had, or what came differs from the card.
     """
+    absent = [name for name in card.requires if not _installed(name)]
+    if absent:
+        raise UnknownName(f"the model {card.name!r} needs {' and '.join(absent)}: pip install {' '.join(absent)}")
     source = card.source
     if source.hf:
         return fetch_repo(source.hf, source.revision, source.file, source)
     if source.url:
         return _fetch_url(source.url, source)
     if source.package:
-        package, _, name = source.package.partition(":")
-        with as_file(files(package).joinpath(name)) as path:
-            return _verify(Path(path), source)
-    return _verify(Path(str(source.file)).expanduser(), source)
+        return _fetch_package(source.package, source)
+    return _verify(Path(str(source.file)).expanduser(), source, f"the model {card.name!r}")
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def fetch_repo(repo: str, revision: str | None = None, file: str | None = None, expected: ModelSource | None = None) -> Path:
     """A model from a Hugging Face repo: `file`, or the repo's only `.nemo`, or the Sonant folder it holds.
 
-    `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured. In offline mode the cache alone is used.
+    `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured. In offline mode, and where the hub cannot be reached,
+    the cache alone is used.
 
     Raises:
         DownloadError: no such repo or revision, no network, nothing in the cache, or the wrong content.
     """
     from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     label = f"{repo}@{revision}" if revision else repo
     try:
         file = file or _only_nemo(repo, revision)
+        cached = try_to_load_from_cache(repo, file or FOLDER_WEIGHTS, revision=revision)
         if file is None:
-            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(_FOLDER_FILES)))
-        cached = try_to_load_from_cache(repo, file, revision=revision)
-        path = Path(hf_hub_download(repo, file, revision=revision))
-    except LocalEntryNotFoundError as error:
-        raise DownloadError(
-            f"{label}: {file or 'its files'} is not in the local cache and the hub cannot be reached; "
-            "connect once, unset HF_HUB_OFFLINE, or pass a file you already have"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise DownloadError(f"{label}: the hub has no such repo, or it needs a token (HF_TOKEN)") from error
-    except EntryNotFoundError as error:
-        raise DownloadError(f"{label}: the repo has no file {file!r} at that revision") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise DownloadError(f"{label}: cannot be fetched: {_first_line(error)}") from error
-    log.info("%s: revision %s", repo, path.parent.name)
-    if expected is not None and not isinstance(cached, str):
-        _verify(path, expected)
+            path = Path(snapshot_download(repo, revision=revision, ignore_patterns=list(_NEVER_READ)))
+        else:
+            path = Path(hf_hub_download(repo, file, revision=revision))
+    except DownloadError:
+        raise
+    except Exception as error:  # the hub's own, its HTTP client's, and the system's
+        raise DownloadError(f"{label}: {_explain(error, file)}") from error
+    log.info("%s: %s", label, path)
+    if expected is not None:
+        _verify_cached(path, expected, label, fresh=cached != str(path if file else path / FOLDER_WEIGHTS))
     return path
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _explain(error: Exception, file: str | None) -> str:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(error, LocalEntryNotFoundError):
+        what = f"{file or 'the model'} is not in the local cache ({constants.HF_HUB_CACHE})"
+        if constants.HF_HUB_OFFLINE:
+            return f"{what} and HF_HUB_OFFLINE is set; unset it to fetch the model once, or pass a file you already have"
+        reason = _first_line(error.__cause__ or error)
+        return f"{what} and the hub cannot be reached ({reason}); connect once, or pass a file you already have"
+    if isinstance(error, GatedRepoError):
+        return "the repo is gated: accept its terms on the hub's page of the model and set HF_TOKEN"
+    if isinstance(error, RepositoryNotFoundError):
+        return "there is no such file or folder here, and no such repo on the hub, or it needs a token (HF_TOKEN)"
+    if isinstance(error, RevisionNotFoundError):
+        return "the repo has no such revision"
+    if isinstance(error, EntryNotFoundError):
+        return f"the repo has no file {file!r} at that revision"
+    return f"cannot be fetched: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _only_nemo(repo: str, revision: str | None) -> str | None:
     """The repo's single `.nemo`, or None where it holds a Sonant folder."""
-    from huggingface_hub import constants, list_repo_files, snapshot_download
-
-    if constants.HF_HUB_OFFLINE:
-        folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
-        names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    else:
-        names = list_repo_files(repo, revision=revision)
-    archives = [n for n in names if n.endswith(".nemo")]
-    if FOLDER_CONFIG in names and any(n.endswith(".safetensors") for n in names):
+    names, reached = _contents(repo, revision)
+    if FOLDER_CONFIG in names and FOLDER_WEIGHTS in names:
         return None
-    if len(archives) != 1:
-        found = ", ".join(archives) or "none"
-        raise DownloadError(f"{repo}: expected one .nemo file or a Sonant folder in the repo; .nemo files there: {found}")
-    return archives[0]
+    archives = [n for n in names if n.endswith(".nemo")]
+    if len(archives) == 1:
+        return archives[0]
+    found = ", ".join(archives) or "none"
+    where = "the repo" if reached else "the local cache of the repo (the hub was not asked)"
+    raise DownloadError(
+        f"{repo}: expected one .nemo file or a Sonant folder ({FOLDER_CONFIG}, {FOLDER_WEIGHTS}) in {where}; "
+        f".nemo files there: {found}" + ("; a model card can name one of them as `file`" if archives else "")
+    )
 
 
-def _verify(path: Path, expected: ModelSource) -> Path:
+def _contents(repo: str, revision: str | None) -> tuple[list[str], bool]:
+    """The names of a repo's files, and whether the hub told them; else they are those in the cache."""
+    from huggingface_hub import model_info, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        info = model_info(repo, revision=revision, timeout=10)
+        return [sibling.rfilename for sibling in info.siblings or []], True
+    except (RepositoryNotFoundError, RevisionNotFoundError, ValueError):
+        raise
+    except Exception as error:  # offline mode, no network, or the hub is down
+        try:
+            folder = Path(snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=[]))
+        except FileNotFoundError as absent:
+            raise absent from error
+        return [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()], False
+
+
+def _verify(path: Path, expected: ModelSource, label: str) -> Path:
+    """Check a file, or a folder's weights, against size and checksum where the card has them."""
     if not path.exists():
-        raise DownloadError(f"{path} does not exist, though its card names it")
-    if expected.size is not None and path.stat().st_size != expected.size:
-        raise DownloadError(f"{path} has {path.stat().st_size} bytes, its card says {expected.size}; delete it and fetch it again")
+        raise DownloadError(f"{label}: {path} does not exist, though the model card names it")
+    weights = path / FOLDER_WEIGHTS if path.is_dir() else path
+    if expected.size is not None and weights.stat().st_size != expected.size:
+        raise DownloadError(f"{label}: {weights.name} has {weights.stat().st_size} bytes, and its model card says {expected.size}")
     if expected.sha256 is not None:
-        with path.open("rb") as stream:
+        with weights.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if digest != expected.sha256:
-            raise DownloadError(f"{path} has sha256 {digest}, its card says {expected.sha256}; delete it and fetch it again")
+            raise DownloadError(f"{label}: {weights.name} has sha256 {digest}, and its model card says {expected.sha256}")
     return path
+
+
+def _verify_cached(path: Path, expected: ModelSource, label: str, *, fresh: bool) -> None:
+    """Check a file in the hub's cache. One that came just now and is wrong does not stay there."""
+    weights = path / FOLDER_WEIGHTS if path.is_dir() else path
+    blob = weights.resolve()
+    if not fresh and blob.name == expected.sha256:
+        return  # the cache names large files by their checksum, and this one was read in full when it came
+    try:
+        _verify(path, expected, label)
+    except DownloadError:
+        if fresh:
+            weights.unlink()
+            blob.unlink(missing_ok=True)
+        raise
+
+
+def _fetch_package(source: str, expected: ModelSource) -> Path:
+    package, _, name = source.partition(":")
+    try:
+        held = files(package).joinpath(name)
+    except ModuleNotFoundError as error:
+        raise DownloadError(f"{source}: the package {package!r} that holds the model is not installed") from error
+    with as_file(held) as path:
+        return _verify(Path(path), expected, source)
 
 
 def cache_folder() -> Path:
@@ -114,19 +193,30 @@ def cache_folder() -> Path:
 
 
 def _fetch_url(url: str, expected: ModelSource) -> Path:
+    from huggingface_hub import constants
+
     if not url.startswith(("https://", "http://")):
         raise DownloadError(f"{url}: only http and https addresses are fetched")
-    target = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16] / url.rsplit("/", 1)[-1]
+    name = PurePosixPath(urlsplit(url).path).name
+    if name in ("", ".."):
+        raise DownloadError(f"{url}: the address names no file")
+    # by checksum too, so that a card that asks for other content is not given the old
+    key = hashlib.sha256(f"{url} {expected.sha256}".encode()).hexdigest()[:16]
+    target = cache_folder() / key / name
     if target.exists():
         return target
+    if constants.HF_HUB_OFFLINE:
+        raise DownloadError(f"{url}: {target} is not there and HF_HUB_OFFLINE is set; unset it to fetch the model once")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        whole = Path(folder) / target.name
+        whole = Path(folder) / name
         try:
             _download(url, whole)
-        except (urllib.error.URLError, OSError) as error:
+        except urllib.error.HTTPError as error:
+            raise DownloadError(f"{url}: cannot be fetched: {error}") from error
+        except (OSError, HTTPException, ValueError) as error:
             raise DownloadError(f"{url}: cannot be fetched: {getattr(error, 'reason', error)}") from error
-        _verify(whole, expected)
+        _verify(whole, expected, url)
         os.replace(whole, target)
     return target
 

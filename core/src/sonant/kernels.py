@@ -14,7 +14,7 @@ from typing import Any
 
 from sonant import plugins
 from sonant.config import load_target
-from sonant.errors import DuplicateName, KernelUnavailable, UnknownName
+from sonant.errors import ConfigError, DuplicateName, KernelUnavailable, UnknownName
 from sonant.plugins import Plugin
 from sonant.spec import KernelSpec
 
@@ -51,22 +51,34 @@ def _unmet(spec: KernelSpec, device: str) -> list[str]:
     return [r for r in spec.requires if r not in REQUIREMENTS or not REQUIREMENTS[r](device)]
 
 
-def _forced(op: str) -> str | None:
-    for item in os.environ.get("SONANT_KERNELS", "").split(","):
-        name, _, backend = item.strip().partition("=")
-        if name == op:
-            return backend
-    return None
+@cache
+def _forced(setting: str) -> dict[str, str]:
+    """The backends that `SONANT_KERNELS` asks for, by operation.
+
+    Raises:
+        ConfigError: an item is not of the form `op=backend`, or no installed plugin implements the operation.
+    """
+    known = sorted({k.op for p in plugins.installed() for k in p.kernels})
+    forced = {}
+    for item in filter(None, map(str.strip, setting.split(","))):
+        op, _, backend = item.partition("=")
+        if not backend or op not in known:
+            raise ConfigError(f"SONANT_KERNELS: {item!r} is not op=backend with an op of: {', '.join(known) or 'none'}")
+        forced[op] = backend
+    return forced
 
 
 def get(op: str, device: str, backend: str = "auto") -> Callable[..., Any]:
     """The function that computes `op` for tensors on a device of type `device` (`cpu`, `cuda`).
 
     Raises:
+        ConfigError: `SONANT_KERNELS` is malformed.
         UnknownName: no installed plugin implements `op`, or none has that backend.
         KernelUnavailable: the backend asked for by name cannot run here; says what it lacks.
     """
-    return _get(op, device, (_forced(op) or "auto") if backend == "auto" else backend)
+    if backend == "auto":
+        backend = _forced(os.environ.get("SONANT_KERNELS", "")).get(op, "auto")
+    return _get(op, device, backend)
 
 
 @cache
@@ -82,7 +94,7 @@ def _get(op: str, device: str, backend: str) -> Callable[..., Any]:
     for spec, plugin in found:
         lacks = _unmet(spec, device)
         if not lacks:
-            return load_target(spec.target, f"kernel {spec.op} {spec.backend!r} ({plugin.label})")  # type: ignore[no-any-return]
+            return load_target(spec.target, f"kernel {spec.op} {spec.backend!r} ({plugin.label})")
         if backend != "auto":
             raise KernelUnavailable(f"the {backend!r} kernel of {op!r} needs {', '.join(lacks)}, which {device} tensors here do not have")
     raise KernelUnavailable(f"no kernel of {op!r} runs on {device}; there are: {', '.join(s.backend for s, _ in found)}")
@@ -91,3 +103,4 @@ def _get(op: str, device: str, backend: str) -> Callable[..., Any]:
 def refresh() -> None:
     """Forget the choices made; `sonant.plugins.refresh` calls this."""
     _get.cache_clear()
+    _forced.cache_clear()

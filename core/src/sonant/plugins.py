@@ -8,6 +8,7 @@ Discovery reads entry-point metadata and imports each plugin's light module; no 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import traceback
@@ -46,11 +47,16 @@ class Plugin:
         return f"{self.distribution} {self.version}"
 
 
+def _normal(name: str) -> str:
+    """Distribution names compare without regard to case and to `-`, `_` and `.`, as pip compares them."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
 def _allowed() -> frozenset[str] | None:
     names = os.environ.get("SONANT_PLUGINS")
     if names is None:
         return None
-    return frozenset(n.strip() for n in names.split(",") if n.strip())
+    return frozenset(_normal(n) for n in names.split(",") if n.strip())
 
 
 def _check_api(module: ModuleType) -> None:
@@ -93,11 +99,14 @@ def _load(entry: EntryPoint, distribution: str, version: str) -> Plugin:
     manager.check_pending()  # catches a misspelt hook name
 
     def call(hook: str, kind: type) -> tuple[Any, ...]:
-        results = getattr(manager.hook, hook)()
-        return _collect(results[0], kind, hook) if results else ()
+        caller = getattr(manager.hook, hook)
+        if not caller.get_hookimpls():
+            return ()
+        results = caller()  # pluggy leaves out a None, which here is a forgotten return
+        return _collect(results[0] if results else None, kind, hook)
 
     implementations = manager.hook.sonant_commands.get_hookimpls()
-    return Plugin(
+    plugin = Plugin(
         distribution=distribution,
         version=version,
         module=entry.value,
@@ -106,6 +115,21 @@ def _load(entry: EntryPoint, distribution: str, version: str) -> Plugin:
         cards=call("sonant_model_cards", Traversable),
         commands=manager.hook.sonant_commands if implementations else None,
     )
+    _check_unique(plugin)
+    return plugin
+
+
+def _check_unique(plugin: Plugin) -> None:
+    claims = [f"{s.kind} {s.name!r}" for s in plugin.components] + [f"kernel {k.op} {k.backend!r}" for k in plugin.kernels]
+    twice = sorted({claim for claim in claims if claims.count(claim) > 1})
+    if twice:
+        raise PluginError(f"registers {', '.join(twice)} more than once")
+
+
+def _identity(entry: EntryPoint) -> tuple[str, str]:
+    """Distribution and version, even where the metadata is damaged."""
+    metadata = entry.dist.metadata if entry.dist else {}
+    return metadata.get("Name") or entry.name, metadata.get("Version") or "?"
 
 
 def _discover() -> tuple[Plugin, ...]:
@@ -114,9 +138,9 @@ def _discover() -> tuple[Plugin, ...]:
         return ()
     debug = os.environ.get("SONANT_DEBUG_PLUGINS", "") not in ("", "0")
     found = []
-    for entry in sorted(entry_points(group=hooks.ENTRY_POINT_GROUP), key=lambda e: (e.dist.name if e.dist else "", e.name)):
-        distribution, version = (entry.dist.name, entry.dist.version) if entry.dist else (entry.name, "?")
-        if allowed is not None and not {distribution, entry.name} & allowed:
+    for entry in sorted(entry_points(group=hooks.ENTRY_POINT_GROUP), key=lambda e: (_identity(e), e.name)):
+        distribution, version = _identity(entry)
+        if allowed is not None and not {_normal(distribution), _normal(entry.name)} & allowed:
             continue
         start = time.perf_counter()
         try:

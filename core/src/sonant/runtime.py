@@ -156,7 +156,7 @@ def _process_window(
     durations = list(pool.map(lambda item: _attempt(item, lambda: item.seconds(sample_rate)), items))
     done: dict[int, Any] = {i: d for i, d in enumerate(durations) if isinstance(d, Failure)}
     good = [i for i in range(len(items)) if i not in done]
-    batches = [[good[j] for j in batch] for batch in plan([durations[i] for i in good], batching)]  # type: ignore[misc]
+    batches = [[good[j] for j in batch] for batch in plan([durations[i] for i in good], batching)]
 
     def decode(index: int) -> Any:
         return _attempt(items[index], lambda: torch.from_numpy(items[index].read(sample_rate, batching.channel)))

@@ -48,6 +48,11 @@ def _check_target(_: Any, attribute: Attribute[str], value: str) -> None:
         raise ValueError(f"{attribute.name} {value!r} is not of the form 'package.module:attribute'")
 
 
+def _check_optional_target(_: Any, attribute: Attribute[str], value: str) -> None:
+    if value != "":
+        _check_target(_, attribute, value)
+
+
 def _check_kind(_: Any, attribute: Attribute[str], value: str) -> None:
     if value not in KINDS:
         raise ValueError(f"{attribute.name} {value!r} is not a kind; the kinds are {', '.join(KINDS)}")
@@ -91,7 +96,11 @@ class NemoSpec:
 
 @frozen(kw_only=True)
 class ComponentSpec:
-    """One component that a config can name."""
+    """One component that a config can name.
+
+    `tiny` is a config small enough for a unit test. Where it names files (a tokenizer's model), `tiny_files` is the
+    `module:attribute` of a function without arguments that returns their contents by name, `dict[str, bytes]`.
+    """
 
     kind: str = field(validator=_check_kind)
     name: str = field(validator=_check_name, converter=canonical)
@@ -99,6 +108,7 @@ class ComponentSpec:
     config: str = field(validator=_check_target)
     doc: str
     tiny: Mapping[str, Any] = field(factory=dict, converter=_frozen_mapping)
+    tiny_files: str = field(default="", validator=_check_optional_target)
     nemo: NemoSpec | None = None
     parts: tuple[Part, ...] = ()
 

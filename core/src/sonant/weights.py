@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -83,17 +83,20 @@ def _reason(error: Exception) -> str:
 
 def _map(outline: State, file: IO[bytes], start: int) -> State | None:
     """The tensors of `outline` as views of `file`'s pages, or None where torch does not tell their offsets."""
-    offsets = {name: getattr(tensor.untyped_storage(), "_checkpoint_offset", None) for name, tensor in outline.items()}
+    offsets: dict[str, Any] = {name: getattr(tensor.untyped_storage(), "_checkpoint_offset", None) for name, tensor in outline.items()}
     if any(offset is None for offset in offsets.values()):
         return None  # torch before 2.13, or its format of before 1.6
-    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     state = {}
     for name, tensor in outline.items():
-        offset, count = start + offsets[name], tensor.untyped_storage().nbytes() // tensor.element_size()
-        if count == 0:
+        size = tensor.untyped_storage().nbytes()
+        if size == 0:
             state[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
             continue
-        flat = torch.frombuffer(pages, dtype=tensor.dtype, count=count, offset=offset)
+        # A mapping for each tensor, so that one that is cast or moved gives its pages back at once.
+        aligned, rest = divmod(start + offsets[name], mmap.ALLOCATIONGRANULARITY)
+        page = aligned * mmap.ALLOCATIONGRANULARITY
+        pages = mmap.mmap(file.fileno(), rest + size, access=mmap.ACCESS_COPY, offset=page)
+        flat = torch.frombuffer(pages, dtype=tensor.dtype, count=size // tensor.element_size(), offset=rest)
         state[name] = flat.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
     return state
 

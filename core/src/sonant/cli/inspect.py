@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -19,7 +20,7 @@ def add_to(app: click.Group) -> None:
         app.add_command(command)
 
 
-def _table(rows: list[tuple[str, ...]]) -> None:
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -141,7 +142,7 @@ def models_command(pattern: str, extra: str | None, as_json: bool) -> None:
 def describe_command(kind: str, name: str, as_json: bool) -> None:
     """Show the fields of a component's config: type, default, meaning."""
     component = registry.current().get(kind, name)
-    fields = [
+    fields: list[dict[str, str]] = [
         {
             "name": f.name,
             "type": str(f.type).replace("typing.", "").removeprefix("<class '").removesuffix("'>"),
@@ -151,7 +152,7 @@ def describe_command(kind: str, name: str, as_json: bool) -> None:
         for f in attrs.fields(config.config_class(component))
     ]
     spec = component.spec
-    parts = [{"key": p.key, "kind": p.kind, "required": p.required, "help": p.help} for p in spec.parts]
+    parts: list[dict[str, Any]] = [{"key": p.key, "kind": p.kind, "required": p.required, "help": p.help} for p in spec.parts]
     if as_json:
         _json(
             {"kind": spec.kind, "name": spec.name, "plugin": component.plugin.label, "doc": spec.doc, "fields": fields, "parts": parts}

@@ -27,7 +27,7 @@ class App(click.Group):
             if plugin.commands is not None:
                 try:
                     plugin.commands(app=self)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     click.echo(f"sonant: the commands of {plugin.label} cannot be added: {error!r}", err=True)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -57,7 +57,8 @@ class App(click.Group):
 
             failed = [p.distribution for p in plugins.installed() if p.error]
             if failed:
-                error.message += f" Plugins that failed to load: {', '.join(failed)} (see `sonant plugins`)."
+                note = f"Plugins that failed to load: {', '.join(failed)} (see `sonant plugins`)."
+                raise click.UsageError(f"{error.message} {note}", error.ctx) from error
             raise
 
 

@@ -32,11 +32,9 @@ def show_command(file: Path, overrides: tuple[str, ...]) -> None:
     \b
     Example: sonant config show model.yaml encoder.n_layers=12
     """
-    try:
-        filled = config.fill_model(config.resolve_user_file(file, overrides))
-    except config.ConfigError as error:
-        line = config.find_line(file, str(error).split(":", 1)[0])
-        raise type(error)(f"{file}{f':{line}' if line else ''}: {error}") from error
+    data = config.resolve_user_file(file, overrides)
+    with config.located(file):
+        filled = config.fill_model(data)
     click.echo(yaml.safe_dump(filled.to_dict(), sort_keys=False, allow_unicode=True).rstrip())
 
 

@@ -112,6 +112,8 @@ def _tokenizers() -> list[ComponentSpec]:
             target="sonant_asr.tokenizers.sentencepiece:SentencePiece",
             config="sonant_asr.tokenizers.config:SentencePieceConfig",
             doc="Subwords by a SentencePiece model file.",
+            tiny={"file": "tiny.model"},
+            tiny_files="sonant_asr.tokenizers.tiny:files",
             nemo=NemoSpec(mapping=f"{nemo}:SENTENCEPIECE", targets=("bpe",)),
         ),
         ComponentSpec(

@@ -29,4 +29,4 @@ class CtcHead(nn.Module):
 
     def forward(self, enc: Tensor) -> Tensor:
         """`(B, T, D)` to logits `(B, T, V + 1)`."""
-        return self.out(enc)  # type: ignore[no-any-return]
+        return self.out(enc)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Literal, Self, overload
 
@@ -72,7 +72,7 @@ class Recognizer(nn.Module):
         feats, lens = self.preprocessor(wav, lens)
         if self.augmentation is not None:
             feats = self.augmentation(feats, lens)
-        return self.encoder(feats, lens)  # type: ignore[no-any-return]
+        return self.encoder(feats, lens)
 
     def forward(self, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """The same as `encode`."""
@@ -82,7 +82,7 @@ class Recognizer(nn.Module):
     def transcribe(self, audio: Any, *, stream: Literal[False] = False, **options: Any) -> list[Transcript]: ...
     @overload
     def transcribe(self, audio: Any, *, stream: Literal[True], **options: Any) -> Iterator[Transcript]: ...
-    def transcribe(
+    def transcribe(  # type: ignore[misc]  # the overloads sum up the options
         self,
         audio: Any,
         *,

@@ -32,7 +32,7 @@ class RnntConfig:
 class TdtConfig(RnntConfig):
     """A transducer that also predicts durations."""
 
-    durations: list[int] = field(  # type: ignore[assignment]
+    durations: list[int] = field(
         factory=lambda: [0, 1, 2, 3, 4], metadata=_help("frames that a label can span")
     )
 

@@ -33,6 +33,18 @@ class Prediction(nn.Module):
         out, state = self.lstm(self.embed(labels), state)
         return self.dropout(out), state
 
+    def one(self, labels: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+        """One more label for each row, `(R,)` to `(R, P)` and the next state. A step at a time the cells themselves are faster."""
+        x = self.embed(labels)
+        shape = (self.lstm.num_layers, len(labels), x.shape[-1])
+        h, c = state if state is not None else (x.new_zeros(shape), x.new_zeros(shape))
+        outputs, cells = [], []
+        for layer, weights in enumerate(self.lstm.all_weights):
+            x, cell = torch.lstm_cell(x, (h[layer], c[layer]), *weights)
+            outputs.append(x)
+            cells.append(cell)
+        return self.dropout(x), (torch.stack(outputs), torch.stack(cells))
+
 
 class Joint(nn.Module):
     """Encoder and prediction vectors to scores of labels, blank last, and then of durations."""
@@ -51,7 +63,7 @@ class Joint(nn.Module):
 
     def scores(self, enc: Tensor, pred: Tensor) -> Tensor:
         """The same from vectors that `self.enc` and `self.pred` have projected already, `(…, J)` each."""
-        return self.out(self.dropout(self.activation(enc + pred)))  # type: ignore[no-any-return]
+        return self.out(self.dropout(self.activation(enc + pred)))
 
 
 class Transducer(nn.Module):
@@ -80,4 +92,4 @@ class Transducer(nn.Module):
 
     def forward(self, enc: Tensor, labels: Tensor) -> Tensor:
         """`(B, T, D)`, labels `(B, U)` to logits `(B, T, U + 1, V + 1 + durations)`, for the loss."""
-        return self.joint(enc, self.prediction(labels))  # type: ignore[no-any-return]
+        return self.joint(enc, self.prediction(labels))

@@ -6,6 +6,8 @@ blanks to its next label, and the prediction network then runs once for all of t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -58,7 +60,7 @@ class _Loop:
         self.state: LstmState | None = None
         self.pred = self._predict(torch.full_like(self.rows, decoder.blank)) if len(self.rows) else enc.new_zeros(0, 0)
 
-    def run(self):  # type: ignore[no-untyped-def]
+    def run(self) -> Iterator[_Found]:
         """Yields a `_Found` for each turn of the outer loop."""
         while len(self.rows):
             labels, steps, scores = self._next_labels()
@@ -111,8 +113,8 @@ class _Loop:
             self.pred = self._predict(labels)
 
     def _predict(self, labels: Tensor) -> Tensor:
-        out, self.state = self.decoder.prediction.step(labels[:, None], self.state)
-        return self.decoder.joint.pred(out[:, 0])  # type: ignore[no-any-return]
+        out, self.state = self.decoder.prediction.one(labels, self.state)
+        return self.decoder.joint.pred(out)
 
     def _keep(self, index: Tensor) -> None:
         for name in ("rows", "stop", "at", "before", "repeats", "pred"):

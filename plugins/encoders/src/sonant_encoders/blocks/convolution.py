@@ -10,7 +10,7 @@ from torch.nn import functional
 class MaskedGroupNorm(nn.GroupNorm):
     """Group norm over the valid frames only, so that padding does not change a recording's result."""
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`(B, D, T)`, `(B, T)` to `(B, D, T)`."""
         if mask is None:
             return super().forward(x)
@@ -67,8 +67,8 @@ class ConvolutionModule(nn.Module):
             return functional.conv1d(x, weight, bias, groups=self.depthwise.groups)
         x = self.depthwise(x)
         if isinstance(self.norm, nn.LayerNorm):
-            return self.norm(x.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
-        return self.norm(x, mask) if isinstance(self.norm, MaskedGroupNorm) else self.norm(x)  # type: ignore[no-any-return]
+            return self.norm(x.transpose(1, 2)).transpose(1, 2)
+        return self.norm(x, mask) if isinstance(self.norm, MaskedGroupNorm) else self.norm(x)
 
 
 def _norm(name: str, width: int) -> nn.Module:

@@ -35,7 +35,8 @@ class PositionProjection(nn.Linear):
     def table(self, queries: int, known: int) -> Tensor:
         """`(known + queries - 1, width)`: rows for the distances `known - 1 … -(queries - 1)`."""
         longest = -(-known // _STEP) * _STEP
-        if torch.is_grad_enabled() or longest > _LONGEST_CACHED:
+        # A weight made in inference mode does not tell when it is changed.
+        if torch.is_grad_enabled() or longest > _LONGEST_CACHED or self.weight.is_inference():
             return self._slice(self._project(known), queries, known)
         stamp = (self.weight.data_ptr(), self.weight._version, self.weight.dtype, self.weight.device)
         kept = self._kept
@@ -45,7 +46,7 @@ class PositionProjection(nn.Linear):
         return self._slice(kept[1], queries, known)
 
     def _project(self, longest: int) -> Tensor:
-        return self(distances(longest, self.in_features, self.weight.device).to(self.weight.dtype))  # type: ignore[no-any-return]
+        return self(distances(longest, self.in_features, self.weight.device).to(self.weight.dtype))
 
     @staticmethod
     def _slice(table: Tensor, queries: int, known: int) -> Tensor:

@@ -57,11 +57,12 @@ class Conformer(nn.Module):
         )
         self.scale = math.sqrt(config.d_model) if config.xscaling else 1.0
         self.dropout = nn.Dropout(config.dropout_pre_encoder)
-        self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.n_layers))
+        layers = [ConformerLayer(config) for _ in range(config.n_layers)]
         if not config.untie_biases:
-            for layer in self.layers:
-                layer.attention.pos_bias_u = self.layers[0].attention.pos_bias_u
-                layer.attention.pos_bias_v = self.layers[0].attention.pos_bias_v
+            for layer in layers:
+                layer.attention.pos_bias_u = layers[0].attention.pos_bias_u
+                layer.attention.pos_bias_v = layers[0].attention.pos_bias_v
+        self.layers = nn.ModuleList(layers)
         self.out = nn.Linear(config.d_model, config.feat_out) if config.feat_out else nn.Identity()
 
     def forward(self, feats: Tensor, lens: Tensor, *, att_context_size: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
@@ -74,7 +75,7 @@ class Conformer(nn.Module):
         """
         x, lens = self._embed(feats, lens, start=True)
         frames = x.shape[1]
-        full = x.device.type == "cpu" and bool((lens == frames).all())  # elsewhere asking would wait for the device
+        full = lengths.all_valid(lens, frames)
         rows = context.intervals(self.config.att_context_style, self._context(att_context_size), 0, frames, x.device)
         keys = None if full else torch.stack([torch.zeros_like(lens), lens])
         mask = None if full else lengths.mask(lens, frames)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from sonant.nemo import ComponentMapping, NemoSection, Rename
 from sonant_encoders.conformer.config import ConformerConfig
@@ -65,7 +65,7 @@ def write(config: ConformerConfig, d_in: int) -> dict[str, Any]:
     return values
 
 
-_LAYER = (
+_LAYER: tuple[tuple[str, str, Literal["same", "conv1x1"]], ...] = (
     ("norm_self_att.{}", "norm_attention.{}", "same"),
     ("self_attn.linear_q.{}", "attention.query.{}", "same"),
     ("self_attn.linear_k.{}", "attention.key.{}", "same"),

@@ -31,7 +31,7 @@ class SelfAttention(nn.Module):
         q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value))
         rate = self.dropout if self.training else 0.0
         out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate)  # (B, H, T, d)
-        return self.out(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.out(out.transpose(1, 2).flatten(2))
 
 
 class TransformerLayer(nn.Module):
@@ -55,7 +55,7 @@ class TransformerLayer(nn.Module):
             x = x + self.dropout(self.attention(self.norm_attention(x), mask))
             return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
         x = self.norm_attention(x + self.dropout(self.attention(x, mask)))
-        return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
+        return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
 
 
 class Transformer(nn.Module):

@@ -44,8 +44,10 @@ class LogMel(nn.Module):
         """`(B, N)` samples in [-1, 1], `(B,)` to features `(B, T, F)` float32, `(B,)`."""
         with torch.no_grad(), torch.autocast(wav.device.type, enabled=False):
             wav, config = wav.float(), self.config
-            if config.exact_pad:
-                wav = functional.pad(wav, (self._edge, self._edge))
+            if config.preemph is None:
+                wav = wav.masked_fill(~lengths.mask(lens, wav.shape[1]), 0.0)
+            short = max(0, config.fft_length - 2 * self._edge - wav.shape[1])  # the transform wants one whole frame
+            wav = functional.pad(wav, (self._edge, self._edge + short) if config.exact_pad else (0, short))
             if self.training and config.dither > 0:
                 wav = wav + config.dither * torch.randn_like(wav)
             feats = self._log_mel(self._emphasize(wav, lens))
@@ -58,18 +60,20 @@ class LogMel(nn.Module):
 
     @property
     def _edge(self) -> int:
-        return (self.config.fft_length - self.config.hop_length) // 2
+        """Zeros before the first sample and behind the last."""
+        config = self.config
+        return (config.fft_length - config.hop_length) // 2 if config.exact_pad else config.fft_length // 2
 
     def frames(self, lens: Tensor) -> Tensor:
         """How many frames so many samples give."""
-        edges = 2 * self._edge if self.config.exact_pad else 2 * (self.config.fft_length // 2)
-        count = torch.div(lens + edges - self.config.fft_length, self.config.hop_length, rounding_mode="floor")
-        return torch.where(lens == 0, 0, count).to(torch.int64)
+        count = torch.div(lens + 2 * self._edge - self.config.fft_length, self.config.hop_length, rounding_mode="floor")
+        return count.clamp(min=0).to(torch.int64).masked_fill(lens == 0, 0)
 
     def _emphasize(self, wav: Tensor, lens: Tensor) -> Tensor:
         if self.config.preemph is None:
             return wav
         wav = torch.cat([wav[:, :1], wav[:, 1:] - self.config.preemph * wav[:, :-1]], dim=1)
+        # With exact_pad this silences the last samples too, because the padding before the first one is not counted: so does NeMo.
         return wav.masked_fill(~lengths.mask(lens, wav.shape[1]), 0.0)
 
     def _log_mel(self, wav: Tensor) -> Tensor:

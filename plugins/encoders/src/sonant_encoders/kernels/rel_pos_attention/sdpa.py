@@ -38,7 +38,7 @@ def rel_pos_attention(
 
 def _shift(by_distance: Tensor, known: int) -> Tensor:
     """`(B, H, R, known + R - 1)` scores by descending distance to `(B, H, R, known)` scores by key: row r starts R - 1 - r in."""
-    rows, columns = by_distance.shape[-2:]
+    rows = by_distance.shape[-2]
     if rows == 1:
         return by_distance
     by_distance = by_distance.contiguous()

@@ -1,0 +1,67 @@
+"""One promise about one component, and what keeping it to that promise can come to."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from attrs import field, frozen
+
+from sonant.testing import surroundings
+
+Outcome = Literal["passed", "failed", "skipped"]
+
+
+class Skipped(Exception):  # noqa: N818 - an outcome, not an error
+    """The promise does not apply here; the text says why."""
+
+
+@frozen
+class Check:
+    """A promise: calling it raises `AssertionError` where it is broken, and `Skipped` where it does not apply."""
+
+    subject: str
+    name: str
+    function: Callable[[], str | None] = field(repr=False, eq=False)
+
+    @property
+    def label(self) -> str:
+        """`encoder fastconformer: padding invariance`"""
+        return f"{self.subject}: {self.name}"
+
+    def __call__(self) -> str:
+        """Returns a remark, usually none. Random numbers, settings of torch and the environment are left as they were."""
+        with surroundings.kept(), torch.random.fork_rng(devices=[]):
+            return self.function() or ""
+
+
+def require(condition: object, message: str) -> None:
+    """Like `assert`, and also where Python is told to leave those out."""
+    __tracebackhide__ = True
+    if not condition:
+        raise AssertionError(message)
+
+
+def run(check: Check) -> tuple[Outcome, str]:
+    """Whether a promise is kept, and the remark, fault or reason that goes with it."""
+    try:
+        return "passed", check()
+    except Skipped as reason:
+        return "skipped", str(reason)
+    except AssertionError as fault:
+        return "failed", str(fault)
+    except Exception as error:  # whatever a component can raise
+        return "failed", explain(error)
+
+
+def explain(error: BaseException) -> str:
+    """An exception in one line: its type, its text, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = os.path.dirname(__file__)
+    place = next((f for f in reversed(frames) if not f.filename.startswith((own, os.path.dirname(torch.__file__)))), None)
+    where = f" ({Path(place.filename).name}:{place.lineno})" if place else ""
+    return f"{type(error).__name__}: {str(error).strip()}{where}"

@@ -1,0 +1,108 @@
+"""What an encoder promises: features to vectors, alone, in any batch, and piece by piece."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sonant.testing import compare, samples
+from sonant.testing.check import Skipped, require
+from sonant.testing.subject import D_IN, Subject
+
+
+def attributes(subject: Subject) -> None:
+    """`d_out` and `subsampling` are there for the parts that follow."""
+    built = subject.build()
+    for name in ("d_out", "subsampling"):
+        value = getattr(built, name, None)
+        require(isinstance(value, int) and value > 0, f"its {name} is {value!r}, not a positive whole number")
+
+
+def _lens(encoder: Any) -> tuple[int, int, int]:
+    """Odd ones, with some frames left after subsampling."""
+    return 11 * encoder.subsampling + 29, 7 * encoder.subsampling + 18, 4 * encoder.subsampling + 9
+
+
+@torch.no_grad()
+def shapes_and_lengths(subject: Subject) -> None:
+    """`(B, T, F)`, `(B,)` to `(B, T', d_out)`, `(B,)` int64, `subsampling` times fewer frames."""
+    built = subject.build()
+    short = 5 * built.subsampling
+    enc, frames = built(*samples.batch((short, 3 * short), D_IN))
+    require(enc.ndim == 3, f"the result has shape {tuple(enc.shape)}, not (B, T, D)")
+    require(enc.shape[0] == 2, f"a batch of 2 became {enc.shape[0]}")
+    require(enc.shape[2] == built.d_out, f"the vectors are {enc.shape[2]} wide, and d_out says {built.d_out}")
+    compare.lengths(frames, 2, enc.shape[1])
+    gained = int(frames[1] - frames[0])
+    require(
+        abs(gained - 10) <= 1,
+        f"{2 * short} frames more give {gained} vectors more, and subsampling says {built.subsampling} times fewer",
+    )
+
+
+def padding_invariance(subject: Subject) -> None:
+    """A recording gives the same vectors alone and in any batch."""
+    built = subject.build()
+    compare.alone_and_in_company(built, *samples.batch(_lens(built), D_IN))
+
+
+@torch.no_grad()
+def batch_order(subject: Subject) -> None:
+    """Recordings in another order give the same vectors in that order."""
+    built = subject.build()
+    feats, lens = samples.batch(_lens(built), D_IN)
+    enc, frames = built(feats, lens)
+    order = torch.tensor([1, 2, 0])
+    reordered, counts = built(feats[order], lens[order])
+    for new, old in enumerate(order.tolist()):
+        valid = int(frames[old])
+        require(int(counts[new]) == valid, "the lengths depend on the order of the batch")
+        compare.close(reordered[new, :valid], enc[old, :valid], "the order of the batch changes a recording's result")
+
+
+@torch.no_grad()
+def short_recordings(subject: Subject) -> None:
+    """A recording without a frame, or with one, neither fails nor gives numbers that are not finite."""
+    built = subject.build()
+    for lens in ((1,), (29 + built.subsampling, 0, 1)):
+        enc, frames = built(*samples.batch(lens, D_IN))
+        compare.lengths(frames, len(lens), enc.shape[1])
+        compare.finite(enc, frames, f"recordings of {', '.join(map(str, lens))} frames")
+
+
+@torch.no_grad()
+def streaming_equals_offline(subject: Subject) -> None:
+    """Fed in pieces of any size, it gives what it gives for the whole."""
+    built = subject.build()
+    if not getattr(built, "streams", False):
+        raise Skipped("does not stream")
+    count = _lens(built)[0]
+    for size in (1, 7, 2 * built.subsampling, count):
+        last = (count - 1) % size + 1
+        feats, lens = samples.batch((count, count - last + 1), D_IN)  # the second one ends within the last piece
+        whole, frames = built(feats, lens)
+        pieces, counts = _stream(built, feats, lens, size)
+        what = f"in pieces of {size} frames"
+        require(counts == frames.tolist(), f"streamed {what}, it gives {counts} vectors, and for the whole {frames.tolist()}")
+        for row, valid in enumerate(counts):
+            compare.close(pieces[row], whole[row, :valid], f"streamed {what}, it gives another result than for the whole")
+
+
+def _stream(encoder: Any, feats: Tensor, lens: Tensor, size: int) -> tuple[list[Tensor], list[int]]:
+    """What comes out for each row of a batch that is fed `size` frames at a time."""
+    state = encoder.init_state(len(lens))
+    rows: list[list[Tensor]] = [[] for _ in lens]
+    for start in range(0, feats.shape[1], size):
+        piece = feats[:, start : start + size]
+        enc, counts, state = encoder.step(
+            piece, (lens - start).clamp(0, piece.shape[1]), state, last=start + size >= feats.shape[1]
+        )
+        for row, valid in zip(rows, zip(enc, counts.tolist(), strict=True), strict=True):
+            row.append(valid[0][: valid[1]])
+    joined = [torch.cat(row) for row in rows]
+    return joined, [len(row) for row in joined]
+
+
+CHECKS = (attributes, shapes_and_lengths, padding_invariance, batch_order, short_recordings, streaming_equals_offline)

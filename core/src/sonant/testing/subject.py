@@ -1,0 +1,129 @@
+"""A component under test, built from the `tiny` config of its spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import cached_property
+from typing import Any, Final
+
+import attrs
+import torch
+
+from sonant import config, registry
+from sonant.build import assemble, instantiate
+from sonant.config import ModelConfig, Section
+from sonant.files import Files
+from sonant.registry import Registered
+from sonant.spec import ComponentSpec
+from sonant.testing.check import Skipped
+
+D_IN: Final = 16
+VOCAB_SIZE: Final = 12
+
+
+class Subject:
+    """One component, with all that its checks need to build it.
+
+    What an earlier check reports is not reported again: where the component cannot be built, the checks that need it are
+    skipped and say so.
+    """
+
+    def __init__(self, component: Registered) -> None:
+        self.component = component
+
+    @property
+    def spec(self) -> ComponentSpec:
+        """What the plugin declares."""
+        return self.component.spec
+
+    @property
+    def label(self) -> str:
+        """`encoder fastconformer`"""
+        return f"{self.spec.kind} {self.spec.name}"
+
+    def fill(self, values: Mapping[str, Any]) -> Any:
+        """The component's config from `values`, defaults filled."""
+        return config.fill(config.config_class(self.component), values, self.label)
+
+    @property
+    def section(self) -> Section:
+        """Its filled tiny config, a new one every time.
+
+        Raises:
+            Skipped: it has none, or it does not fill.
+        """
+        try:
+            cls = config.config_class(self.component)
+            if not self.spec.tiny:
+                self._skip_if_required(cls)
+            return Section(self.component, self.fill(self.spec.tiny))
+        except Skipped:
+            raise
+        except Exception as error:
+            raise Skipped("its tiny config does not fill") from error
+
+    def _skip_if_required(self, cls: type) -> None:
+        required = [f.name for f in attrs.fields(cls) if f.default is attrs.NOTHING and f.init]
+        if required:
+            raise Skipped(f"its spec has no tiny config, and {', '.join(required)} must be given")
+
+    @cached_property
+    def files(self) -> Files:
+        """The files that its tiny config names."""
+        if not self.spec.tiny_files:
+            return Files.of({}, f"{self.label} (no tiny_files in its spec)")
+        make = config.load_target(self.spec.tiny_files, config.label(self.component))
+        return Files.of(dict(make()), self.spec.tiny_files)
+
+    def construct(self, section: Section | None = None, *, seed: int = 0, device: str | None = None) -> Any:
+        """Build it, and let every exception out. A module is in training mode."""
+        section = section or self.section
+        torch.manual_seed(seed)
+        with torch.device(device) if device else nullcontext():
+            if self.spec.kind == "task":
+                return _assemble(self, section)
+            sizes = {"d_in": D_IN, "vocab_size": VOCAB_SIZE, "files": self.files}
+            return instantiate(section, self.label, sizes)
+
+    def build(self, section: Section | None = None, *, seed: int = 0) -> Any:
+        """Build it, a module in eval mode.
+
+        Raises:
+            Skipped: it cannot be built, which the check `builds` reports.
+        """
+        try:
+            built = self.construct(section, seed=seed)
+        except Skipped:
+            raise
+        except Exception as error:
+            raise Skipped("does not build") from error
+        return built.eval() if isinstance(built, torch.nn.Module) else built
+
+
+def _assemble(task: Subject, section: Section) -> Any:
+    """A task with a part for every key it requires."""
+    parts = {part.key: _part(task, part.kind) for part in task.spec.parts if part.required}
+    sections = {key: part.section for key, part in parts.items()}
+    members: dict[str, bytes] = {}
+    for part in parts.values():
+        if part.spec.tiny_files:
+            members |= config.load_target(part.spec.tiny_files, part.label)()
+    return assemble(ModelConfig(task=section, parts=sections), Files.of(members, task.label))
+
+
+def _part(task: Subject, kind: str) -> Subject:
+    """The first component of `kind` with a usable tiny config: the task's own distribution's, then those without a vendor."""
+
+    def nearness(component: Registered) -> tuple[bool, bool, str]:
+        own = component.plugin.distribution == task.component.plugin.distribution
+        return not own, "/" in component.spec.name, component.spec.name
+
+    for component in sorted((r for r in registry.current() if r.spec.kind == kind), key=nearness):
+        found = Subject(component)
+        try:
+            _ = found.section
+        except Skipped:
+            continue
+        return found
+    raise Skipped(f"no {kind} with a tiny config is installed to build it with")

@@ -1,0 +1,199 @@
+"""Sonant's numbers against NeMo's, for the checkpoints in `nemo-cases/` that NeMo 3.0.0 wrote and ran (float32, CPU, no dither).
+
+The input is the batch of `a.wav` and `b.wav`, the shorter padded with zeros, except where said. NeMo's `mel` and `enc` are channel
+first, `(B, F, T)` and `(B, D, T)`; only valid frames are compared. `NAME.npz` holds
+
+    mel, mel_len; enc, enc_len      features and encoder output
+    logprobs, ctc_logprobs          of the CTC head (of a hybrid's, its second), log-softmax, blank last
+    targets, pred                   some labels `(B, U)` and the prediction network's output for them, `(B, P, U + 1)`
+    joint                           the joint network for the first four encoder frames, `(B, 4, U + 1, V + 1 + durations)`, log-softmax
+                                    over the whole last axis, as NeMo takes it on a CPU
+    offline_enc_K                   `a.wav` alone, the attention context K = LEFTxRIGHT (or the default) over the whole recording
+    stream_enc_K                    the same in NeMo's streaming steps
+
+and `NAME.json`
+
+    audio                           the recordings
+    tokens, ctc_tokens              CTC: the best id of every frame; transducers: the labels found
+    text, score; ctc_text           from the batch
+    transcribe_text, timestamp      from NeMo's `transcribe(timestamps=True)` on the files one by one
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sonant
+import soundfile
+import torch
+from sonant import lengths
+from torch import Tensor
+
+CASES = Path(__file__).resolve().parent / "nemo-cases"
+NAMES = sorted(path.stem for path in CASES.glob("*.nemo"))
+LARGEST_ERROR = 1e-5
+
+
+@cache
+def meta(name: str) -> dict[str, Any]:
+    return json.loads((CASES / f"{name}.json").read_text("utf-8"))
+
+
+@cache
+def arrays(name: str) -> dict[str, Tensor]:
+    with np.load(CASES / f"{name}.npz") as found:
+        return {key: torch.from_numpy(found[key]) for key in found}
+
+
+@cache
+def model(name: str) -> Any:
+    return sonant.load(CASES / f"{name}.nemo", device="cpu", dtype="float32")
+
+
+def waveforms(name: str) -> tuple[Tensor, Tensor]:
+    return lengths.pad([torch.from_numpy(soundfile.read(path, dtype="float32")[0]) for path in paths(name)])
+
+
+def paths(name: str) -> list[Path]:
+    return [CASES / file for file in meta(name)["audio"]]
+
+
+@cache
+@torch.inference_mode()
+def encoded(name: str) -> tuple[Tensor, Tensor]:
+    return model(name).encode(*waveforms(name))
+
+
+def having(*keys: str) -> list[str]:
+    """The cases that come with all of these arrays or entries."""
+    return [name for name in NAMES if all(key in arrays(name) or key in meta(name) for key in keys)]
+
+
+def error(ours: Tensor, theirs: Tensor, lens: Tensor | None = None) -> float:
+    """Norm of the difference over norm of the reference, over the valid frames of axis 1."""
+    if lens is not None:
+        ours = torch.cat([x[:n] for x, n in zip(ours, lens.tolist(), strict=True)])
+        theirs = torch.cat([x[:n] for x, n in zip(theirs, lens.tolist(), strict=True)])
+    assert ours.shape == theirs.shape
+    return float((ours.double() - theirs.double()).norm() / theirs.double().norm())
+
+
+def test_the_cases_are_of_every_kind() -> None:
+    assert len(NAMES) == 9
+    assert len(having("logprobs")) == 2 and len(having("joint")) == 5 and len(having("ctc_logprobs", "joint")) == 2
+    assert len(having("timestamp")) == 7 and len([n for n in NAMES if "streaming" in n]) == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.inference_mode()
+def test_features(name: str) -> None:
+    expected = arrays(name)
+    feats, lens = model(name).preprocessor(*waveforms(name))
+    assert lens.tolist() == expected["mel_len"].tolist()
+    assert error(feats, expected["mel"].transpose(1, 2), lens) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_encoder(name: str) -> None:
+    expected = arrays(name)
+    enc, lens = encoded(name)
+    assert lens.tolist() == expected["enc_len"].tolist()
+    assert error(enc, expected["enc"].transpose(1, 2), lens) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize("name", having("logprobs") + having("ctc_logprobs"))
+@torch.inference_mode()
+def test_ctc_log_probabilities(name: str) -> None:
+    expected = arrays(name)
+    enc, lens = encoded(name)
+    ours = model(name).decoders["ctc"](enc).log_softmax(-1)
+    theirs = expected["logprobs"] if "logprobs" in expected else expected["ctc_logprobs"]
+    assert error(ours, theirs, lens) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize("name", having("pred"))
+@torch.inference_mode()
+def test_prediction_network(name: str) -> None:
+    expected = arrays(name)
+    ours = model(name).decoder.prediction(expected["targets"])
+    assert error(ours, expected["pred"].transpose(1, 2)) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize("name", having("joint"))
+@torch.inference_mode()
+def test_joint_network(name: str) -> None:
+    expected = arrays(name)
+    ours = model(name).decoder(encoded(name)[0][:, :4], expected["targets"]).log_softmax(-1)
+    assert error(ours, expected["joint"]) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize(("name", "key"), [(n, k) for n in NAMES for k in arrays(n) if k.startswith(("offline_enc_", "stream_enc_"))])
+@torch.inference_mode()
+def test_attention_contexts(name: str, key: str) -> None:
+    """Cache-aware streaming gives what the whole recording gives: one reference serves both."""
+    wav, lens = (x[:1] for x in waveforms(name))
+    choice = key.rpartition("_")[2]
+    context = None if choice == "default" else [int(size) for size in choice.split("x")]
+    ours, _ = model(name).encoder(*model(name).preprocessor(wav, lens), att_context_size=context)
+    assert error(ours, arrays(name)[key].transpose(1, 2)) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize("name", having("logprobs"))
+@torch.inference_mode()
+def test_best_labels_of_every_frame(name: str) -> None:
+    enc, lens = encoded(name)
+    best = model(name).decoder(enc).argmax(-1)
+    assert [row[:n].tolist() for row, n in zip(best, lens, strict=True)] == meta(name)["tokens"]
+
+
+@pytest.mark.parametrize("name", having("ctc_tokens"))
+@torch.inference_mode()
+def test_best_labels_of_every_frame_by_the_second_head(name: str) -> None:
+    enc, lens = encoded(name)
+    best = model(name).decoders["ctc"](enc).argmax(-1)
+    assert [row[:n].tolist() for row, n in zip(best, lens, strict=True)] == meta(name)["ctc_tokens"]
+
+
+@pytest.mark.parametrize("name", having("text"))
+def test_text_of_the_batch(name: str) -> None:
+    found = model(name).transcribe(paths(name), batch_size=2)
+    assert [t.text for t in found] == meta(name)["text"]
+    if "joint" in arrays(name):
+        assert [list(t.tokens) for t in found] == meta(name)["tokens"]
+
+
+@pytest.mark.parametrize("name", [n for n in having("score") if "tdt" not in n])
+def test_scores(name: str) -> None:
+    """Of the best path for CTC, of the labels for RNN-T. NeMo's of a TDT mixes labels and durations: not compared."""
+    found = model(name).transcribe(paths(name), batch_size=2)
+    assert [t.score for t in found] == pytest.approx(meta(name)["score"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", having("transcribe_text"))
+def test_text_and_times_one_by_one(name: str) -> None:
+    found = [model(name).transcribe(path, timestamps="char")[0] for path in paths(name)]
+    assert [t.text for t in found] == meta(name)["transcribe_text"]
+    for ours, theirs in zip(found, meta(name)["timestamp"], strict=True):
+        for level in ("char", "word", "segment"):
+            spans, expected = getattr(ours, f"{level}s"), theirs[level]
+            assert [s.text for s in spans] == [e[level][0] if isinstance(e[level], list) else e[level] for e in expected]
+            assert [(s.start, s.end) for s in spans] == [pytest.approx((e["start"], e["end"]), abs=1e-9) for e in expected]
+
+
+@pytest.mark.parametrize("name", having("ctc_text"))
+def test_text_by_the_second_head(name: str) -> None:
+    assert [t.text for t in model(name).transcribe(paths(name), decoder="ctc")] == meta(name)["ctc_text"]
+
+
+def test_text_of_the_streaming_case() -> None:
+    """Over the whole recording, as NeMo found it in streaming steps."""
+    name = "fastconformer_streaming_ctc_bpe"
+    expected = meta(name)["stream_default"]
+    best = model(name).decoder(encoded(name)[0][:1]).argmax(-1)[0]
+    assert best.tolist() == expected["tokens"]
+    assert model(name).transcribe(CASES / "a.wav")[0].text == expected["text"]
