@@ -397,7 +397,7 @@ def test_what_a_page_shows_is_so(page: Path, workspace: Path) -> None:
         try:
             session.run(block)
         except Exception as error:
-            raise AssertionError(f"{name_of(page)}:{block.line}: {type(error).__name__}: {error}") from error
+            pytest.fail(f"{name_of(page)}:{block.line}: {type(error).__name__}: {error}", pytrace=False)
 
 
 # Links, pictures, names

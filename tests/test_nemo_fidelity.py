@@ -1,13 +1,13 @@
 """Sonant's numbers against NeMo's, for the checkpoints in `nemo-cases/` that NeMo 3.0.0 wrote and ran (float32, CPU, no dither).
 
-The input is the batch of `a.wav` and `b.wav`, the shorter padded with zeros, except where said. NeMo's `mel` and `enc` are channel
-first, `(B, F, T)` and `(B, D, T)`; only valid frames are compared. `NAME.npz` holds
+The input is the batch of `a.wav` and `b.wav`, the shorter padded with zeros, except where said. NeMo's `mel` and `enc` are
+channel first, `(B, F, T)` and `(B, D, T)`; only valid frames are compared. `NAME.npz` holds
 
     mel, mel_len; enc, enc_len      features and encoder output
     logprobs, ctc_logprobs          of the CTC head (of a hybrid's, its second), log-softmax, blank last
     targets, pred                   some labels `(B, U)` and the prediction network's output for them, `(B, P, U + 1)`
-    joint                           the joint network for the first four encoder frames, `(B, 4, U + 1, V + 1 + durations)`, log-softmax
-                                    over the whole last axis, as NeMo takes it on a CPU
+    joint                           the joint network for the first four encoder frames, `(B, 4, U + 1, V + 1 + durations)`,
+                                    log-softmax over the whole last axis, as NeMo takes it on a CPU
     offline_enc_K                   `a.wav` alone, the attention context K = LEFTxRIGHT (or the default) over the whole recording
     stream_enc_K                    the same in NeMo's streaming steps
 
@@ -28,11 +28,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sonant
 import soundfile
 import torch
-from sonant import lengths
 from torch import Tensor
+
+import sonant
+from sonant import lengths
 
 CASES = Path(__file__).resolve().parent / "nemo-cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.nemo"))
@@ -132,7 +133,9 @@ def test_joint_network(name: str) -> None:
     assert error(ours, expected["joint"]) < LARGEST_ERROR
 
 
-@pytest.mark.parametrize(("name", "key"), [(n, k) for n in NAMES for k in arrays(n) if k.startswith(("offline_enc_", "stream_enc_"))])
+@pytest.mark.parametrize(
+    ("name", "key"), [(n, k) for n in NAMES for k in arrays(n) if k.startswith(("offline_enc_", "stream_enc_"))]
+)
 @torch.inference_mode()
 def test_attention_contexts(name: str, key: str) -> None:
     """Cache-aware streaming gives what the whole recording gives: one reference serves both."""

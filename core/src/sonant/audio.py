@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Iterator
 from numbers import Real
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +29,7 @@ EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff
 _MOST_CHANNELS = 64
 _SHOULD_BE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNCOUNTED = 2**62  # libsndfile gives a flac file from a pipe a length beyond this
+_BAD_SEEK = 39  # libsndfile's SFE_BAD_SEEK
 _MP3_SLACK = 2 * 1152  # encoders differ by a frame in what they count
 
 
@@ -69,7 +71,11 @@ def seconds(source: Any, sample_rate: int) -> float:
     """
     if isinstance(source, (str, Path)) or hasattr(source, "read"):
         with _open(source) as file:
-            return float(_length(file) / file.samplerate)
+            try:
+                count = file.frames if file.frames < _UNCOUNTED else sum(map(len, _blocks(file)))
+            except soundfile.LibsndfileError as error:
+                raise AudioError(f"damaged: {error.error_string}") from error
+            return float(count / file.samplerate)
     samples, rate = _from_array(source, sample_rate)
     return len(samples) / rate
 
@@ -101,6 +107,8 @@ def _open(source: str | Path | IO[bytes]) -> soundfile.SoundFile:
         raise
     except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
+        if "possibly a pipe" in reason:  # what libsndfile says of an mp3 file without a frame
+            reason = "no whole mp3 frame"
         raise AudioError(f"not readable as audio ({reason}); wav, flac, ogg and mp3 are") from error
 
 
@@ -113,36 +121,40 @@ def _mend(source: str | Path | IO[bytes]) -> io.BytesIO | None:
     return mended
 
 
-def _length(file: soundfile.SoundFile) -> int:
-    """Samples of each channel, counted where the header does not tell."""
-    if file.frames < _UNCOUNTED:
-        return int(file.frames)
-    count = 0
-    while read := len(file.read(2**16, dtype="int16")):
-        count += read
-    file.seek(0)
-    return count
-
-
 def _read_file(source: str | Path | IO[bytes], offset: float, duration: float | None) -> tuple[Samples, int]:
     with _open(source) as file:
         _check_whole(file)
+        first = round(offset * file.samplerate)
+        count = None if duration is None else round(duration * file.samplerate)
         try:
-            length = _length(file)
-            first = min(round(offset * file.samplerate), length)
-            expected = length - first
-            if duration is not None:
-                expected = min(expected, round(duration * file.samplerate))
+            if file.frames >= _UNCOUNTED:
+                samples = np.concatenate(list(_blocks(file)))
+                return samples[first : None if count is None else first + count], file.samplerate
+            first = min(first, file.frames)
+            expected = file.frames - first if count is None else min(count, file.frames - first)
             if first:
                 file.seek(first)
             samples = file.read(expected, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
             raise AudioError(f"damaged: {getattr(error, 'error_string', error)}") from error
-        expected = file.frames - first if count < 0 else min(count, file.frames - first)
         slack = _MP3_SLACK if file.format == "MP3" else 0
         if len(samples) < expected - slack:
             raise AudioError(f"truncated: {len(samples)} of {expected} samples can be read")
         return samples, file.samplerate
+
+
+def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
+    """All there is, of a file that does not tell its length; at its end libsndfile fails to seek, the last samples read already."""
+    size = 2**16
+    while size == 2**16:
+        block = np.full((size, file.channels), np.nan, dtype=np.float32)
+        try:
+            file.read(out=block)
+        except soundfile.LibsndfileError as error:
+            if error.code != _BAD_SEEK:
+                raise
+        size = int(np.count_nonzero(~np.isnan(block[:, 0])))
+        yield block[:size]
 
 
 def _check_whole(file: soundfile.SoundFile) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
 
 from sonant import __version__, cards, config, hub, runtime, weights
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CONFIG_SUFFIXES = (".yaml", ".yml")
 FOLDER_CONFIG = hub.FOLDER_CONFIG
-FOLDER_WEIGHTS = "model.safetensors"
+FOLDER_WEIGHTS = hub.FOLDER_WEIGHTS
 
 
 def load(
@@ -56,11 +56,15 @@ def load(
         DownloadError: it could not be fetched.
     """
     path = locate(source, revision=revision, registry=registry)
+    if overrides and path.suffix not in CONFIG_SUFFIXES:
+        raise ConfigError(f"{path} is no config file: what a saved model is made of cannot be overridden ({', '.join(overrides)})")
     if path.is_dir():
         model = _load_nemo(path) if (path / NEMO_CONFIG).exists() else _load_folder(path)
-    elif path.suffix in (".yaml", ".yml"):
+    elif path.suffix in CONFIG_SUFFIXES:
         data = config.resolve_user_file(path, overrides)
-        model = assemble(config.fill_model(data), Files.beside(path.resolve().parent), source=str(path))
+        with config.located(path):
+            filled = config.fill_model(data)
+        model = assemble(filled, Files.beside(path.resolve().parent), source=str(path))
         log.warning("%s is a config: the model has fresh, untrained weights", path)
     else:
         model = _load_nemo(path)
@@ -73,14 +77,12 @@ def locate(source: str | Path, *, revision: str | None = None, registry: str | P
     if path.exists():
         return path
     name = str(source)
-    if isinstance(source, Path) or path.suffix in (".nemo", ".yaml", ".yml") or name.startswith((".", "/", "~")):
+    if isinstance(source, Path) or path.suffix in (".nemo", *CONFIG_SUFFIXES) or name.startswith((".", "/", "~")):
         raise CheckpointError(f"there is no file or folder {name}")
     name, _, pinned = name.partition("@")
     card = cards.find(name, registry)
     if card is not None:
-        if pinned or revision:
-            return hub.fetch_repo(str(card.source.hf), pinned or revision, card.source.file)
-        return hub.fetch_card(card)
+        return hub.fetch_card(card, pinned or revision)
     if name.count("/") == 1:
         return hub.fetch_repo(name, pinned or revision)
     raise cards.unknown(str(source), registry)
@@ -89,7 +91,7 @@ def locate(source: str | Path, *, revision: str | None = None, registry: str | P
 def _load_nemo(path: Path) -> nn.Module:
     with NemoArchive(path) as archive:
         found = read_nemo(archive)
-    with torch.device("meta"):
+    with weights.outline():
         model = assemble(found.config, found.files, source=str(path), notes=found.notes)
     weights.load_into(model, found.state, str(path))
     return model
@@ -108,7 +110,7 @@ def _load_folder(folder: Path) -> nn.Module:
         raise UnknownName(f"{folder}: {error}" + (f" The model was saved with {saved}." if saved else "")) from error
     except ConfigError as error:
         raise CheckpointError(f"{folder / FOLDER_CONFIG}: {error}") from error
-    with torch.device("meta"):
+    with weights.outline():
         model = assemble(filled, Files.inside(folder), source=str(folder))
     weights.load_into(model, weights.read_safetensors(folder / FOLDER_WEIGHTS), str(folder))
     return model

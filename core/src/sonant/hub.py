@@ -14,6 +14,8 @@ from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from attrs import evolve
+
 from sonant.cards import ModelCard, ModelSource
 from sonant.errors import DownloadError, UnknownName
 
@@ -25,8 +27,10 @@ _NEVER_READ = ("*.nemo", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.h5")
 """What a repo may hold beside a Sonant folder; a component's own files can have any other name."""
 
 
-def fetch_card(card: ModelCard) -> Path:
+def fetch_card(card: ModelCard, revision: str | None = None) -> Path:
     """The local file or folder of a card, downloaded first if it is not there.
+
+    `revision` asks for another one than the card's; the card's checksum does not speak of it then.
 
     Raises:
         UnknownName: a distribution that the model requires is not installed; nothing was downloaded.
@@ -36,6 +40,12 @@ def fetch_card(card: ModelCard) -> Path:
     if absent:
         raise UnknownName(f"the model {card.name!r} needs {' and '.join(absent)}: pip install {' '.join(absent)}")
     source = card.source
+    if revision is not None and revision != source.revision:
+        if not source.hf:
+            raise DownloadError(
+                f"the model {card.name!r} does not come from a Hugging Face repo: it has no revision {revision!r}"
+            )
+        source = evolve(source, revision=revision, sha256=None, size=None)
     if source.hf:
         return fetch_repo(source.hf, source.revision, source.file, source)
     if source.url:
@@ -153,7 +163,9 @@ def _verify(path: Path, expected: ModelSource, label: str) -> Path:
         raise DownloadError(f"{label}: {path} does not exist, though the model card names it")
     weights = path / FOLDER_WEIGHTS if path.is_dir() else path
     if expected.size is not None and weights.stat().st_size != expected.size:
-        raise DownloadError(f"{label}: {weights.name} has {weights.stat().st_size} bytes, and its model card says {expected.size}")
+        raise DownloadError(
+            f"{label}: {weights.name} has {weights.stat().st_size} bytes, and its model card says {expected.size}"
+        )
     if expected.sha256 is not None:
         with weights.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -42,7 +42,9 @@ def available(op: str) -> list[tuple[KernelSpec, Plugin]]:
     for spec, plugin in found:
         if spec.backend in seen:
             both = f"{seen[spec.backend].label} and {plugin.label}"
-            raise DuplicateName(f"the {spec.backend!r} kernel of {op!r} comes from both {both}; uninstall one, or set SONANT_PLUGINS")
+            raise DuplicateName(
+                f"the {spec.backend!r} kernel of {op!r} comes from both {both}; uninstall one, or set SONANT_PLUGINS"
+            )
         seen[spec.backend] = plugin
     return sorted(found, key=lambda item: -item[0].rank)
 
@@ -85,7 +87,9 @@ def get(op: str, device: str, backend: str = "auto") -> Callable[..., Any]:
 def _get(op: str, device: str, backend: str) -> Callable[..., Any]:
     found = available(op)
     if not found:
-        raise UnknownName(f"no installed plugin implements the operation {op!r}")
+        raise UnknownName(
+            f"no installed plugin implements the operation {op!r}. {plugins.mention_failed(plugins.installed())}".strip()
+        )
     if backend != "auto":
         found = [item for item in found if item[0].backend == backend]
         if not found:
@@ -96,7 +100,9 @@ def _get(op: str, device: str, backend: str) -> Callable[..., Any]:
         if not lacks:
             return load_target(spec.target, f"kernel {spec.op} {spec.backend!r} ({plugin.label})")
         if backend != "auto":
-            raise KernelUnavailable(f"the {backend!r} kernel of {op!r} needs {', '.join(lacks)}, which {device} tensors here do not have")
+            raise KernelUnavailable(
+                f"the {backend!r} kernel of {op!r} needs {', '.join(lacks)}, which {device} tensors here do not have"
+            )
     raise KernelUnavailable(f"no kernel of {op!r} runs on {device}; there are: {', '.join(s.backend for s, _ in found)}")
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from sonant.errors import ConfigError
 from sonant.inputs import Item
+from sonant.results import dumps
 
 EXTENSIONS = {"txt": ".txt", "json": ".json", "jsonl": ".jsonl", "srt": ".srt", "vtt": ".vtt", "ctm": ".ctm"}
 _ONE_RECORDING_EACH = ("srt", "vtt")
@@ -40,31 +42,43 @@ class Sink(Protocol):
         ...
 
 
-def open_sink(output: str | None, format: str, items: Sequence[Item], shard: tuple[int, int] = (1, 1)) -> Sink:
+def open_sink(
+    output: str | None, format: str, items: Sequence[Item], shard: tuple[int, int] = (1, 1), *, overwrite: bool = False
+) -> Sink:
     """The sink for `output`: None or `-` for standard output, a folder (existing, or without a suffix), or a file.
 
-    With more than one shard, each writes its own file, `name.2-of-8.jsonl`.
+    `items` are those of all shards, so that each shard names its files alike. With more than one shard, each writes its own
+    file, `name.2-of-8.jsonl`. `overwrite` takes nothing for done.
 
     Raises:
-        ConfigError: the format needs a file for each recording, and there are several.
+        ConfigError: the format needs a file for each recording, and there are several; or `output` cannot be written.
     """
     if output is None or output == "-":
         _check_single(format, items)
         return _Stream(sys.stdout, format, len(items))
     path = Path(output).expanduser()
-    if path.is_dir() or output.endswith(os.sep) or not path.suffix:
-        return _Folder(path, format, items)
-    if shard[1] > 1:
-        path = path.with_suffix(f".{shard[0]}-of-{shard[1]}{path.suffix}")
-    if format == "jsonl":
-        return _Rows(path)
-    _check_single(format, items)
-    return _WholeFile(path, format, len(items))
+    try:
+        if path.is_dir() or output.endswith(os.sep) or not path.suffix:
+            return _Folder(path, format, items, overwrite)
+        if shard[1] > 1:
+            path = path.with_suffix(f".{shard[0]}-of-{shard[1]}{path.suffix}")
+        if format == "jsonl":
+            return _Rows(path, overwrite)
+        _check_single(format, items)
+        return _WholeFile(path, format, len(items), overwrite)
+    except OSError as error:
+        raise ConfigError(f"--output {output} cannot be written: {error.strerror or error}") from error
 
 
 def _check_single(format: str, items: Sequence[Item]) -> None:
     if format in _ONE_RECORDING_EACH and len(items) > 1:
         raise ConfigError(f"--format {format} describes one recording, and there are {len(items)}: name a folder with --output FOLDER")
+
+
+def _block(text: str, format: str) -> str:
+    """With its line end; the subtitles of silence are no lines at all, its text is an empty one."""
+    text = text.rstrip("\n")
+    return f"{text}\n" if text or format == "txt" else ""
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -93,7 +107,7 @@ class _Stream:
         if self._array:
             self._stream.write(",\n" if self._written else "[\n")
         text = result.format(self._format)
-        self._stream.write(text if self._array else text.rstrip("\n") + "\n")
+        self._stream.write(text if self._array else _block(text, self._format))
         self._stream.flush()
         self._written += 1
 
@@ -106,9 +120,9 @@ class _Stream:
 class _WholeFile:
     """All results in one file, which appears when the last is there."""
 
-    def __init__(self, path: Path, format: str, count: int) -> None:
+    def __init__(self, path: Path, format: str, count: int, overwrite: bool) -> None:
         self._path = path
-        self._finished = path.exists()
+        self._finished = path.exists() and not overwrite
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self._stream: IO[str] | None = None
         self._inner: _Stream | None = None
@@ -134,19 +148,19 @@ class _WholeFile:
 class _Rows:
     """A manifest that grows by a row for each recording."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, overwrite: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._done = _whole_rows(path)
-        self._stream = path.open("a", encoding="utf-8")
+        self._done = set() if overwrite else _whole_rows(path)
+        self._stream = path.open("w" if overwrite else "a", encoding="utf-8")
 
     def is_done(self, item: Item) -> bool:
         return _key(item.name, item.offset) in self._done
 
     def write(self, item: Item, result: Result) -> None:
-        row = json.loads(result.format("jsonl"))
+        row = {"audio_filepath": item.name} | json.loads(result.format("jsonl"))
         if "offset" in item.row:
             row["offset"] = item.offset
-        self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._stream.write(dumps(row) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
@@ -161,44 +175,59 @@ def _whole_rows(path: Path) -> set[tuple[str, float]]:
     """The recordings an earlier run wrote; a last row without its line end is cut off."""
     if not path.exists():
         return set()
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    rows = []
-    for number, line in enumerate(whole.splitlines(), start=1):
+    *lines, last = path.read_bytes().split(b"\n")
+    rows = set()
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            rows.append(_key(row["audio_filepath"], row.get("offset")))
+            rows.add(_key(row["audio_filepath"], row.get("offset")))
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}:{number} is not a result row, so this run will not append to it; name another --output") from error
-    return set(rows)
+            raise _foreign(path, number) from error
+    if last:
+        if not (last.startswith(_ROW) or _ROW.startswith(last)):
+            raise _foreign(path, len(lines) + 1)
+        os.truncate(path, path.stat().st_size - len(last))
+    return rows
+
+
+_ROW = b'{"audio_filepath": "'  # how every row begins
+
+
+def _foreign(path: Path, line: int) -> ConfigError:
+    return ConfigError(f"{path}:{line} is not a result row, so this run will not append to it; name another --output")
 
 
 class _Folder:
-    """A file for each recording, named after it; the tree below the recordings' common folder is kept."""
+    """A file for each recording, named after it; the tree below the folder that was given, or the common one, is kept."""
 
-    def __init__(self, folder: Path, format: str, items: Sequence[Item]) -> None:
+    def __init__(self, folder: Path, format: str, items: Sequence[Item], overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._format = format
+        self._format, self._overwrite = format, overwrite
         names = _names(items)
         self._paths = {id(item): folder / f"{name}{EXTENSIONS[format]}" for item, name in zip(items, names, strict=True)}
 
     def is_done(self, item: Item) -> bool:
-        return self._paths[id(item)].exists()
+        return not self._overwrite and self._paths[id(item)].exists()
 
     def write(self, item: Item, result: Result) -> None:
-        write_atomically(self._paths[id(item)], result.format(self._format).rstrip("\n") + "\n")
+        write_atomically(self._paths[id(item)], _block(result.format(self._format), self._format))
 
     def close(self) -> None:
         pass
 
 
 def _names(items: Sequence[Item]) -> list[str]:
-    """A distinct relative name for each item; its suffix and offset are kept only where names would clash without."""
-    paths = [Path(item.name).absolute() for item in items]
-    common = Path(os.path.commonpath([p.parent for p in paths])) if paths else Path()
-    full = [p.relative_to(common) for p in paths]
-    stems = [p.with_suffix("").as_posix() for p in full]
-    names = [s if stems.count(s) == 1 else p.as_posix() for s, p in zip(stems, full, strict=True)]
-    return [n if names.count(n) == 1 else f"{n}.{item.offset:g}" for n, item in zip(names, items, strict=True)]
+    """A distinct relative name for each item; its suffix, offset and a number are added only where names would clash without."""
+    paths = [Path(os.path.abspath(item.name)) for item in items]  # no `..` is left in these
+    tops = {os.path.abspath(item.folder or path.parent) for item, path in zip(items, paths, strict=True)}
+    full = [p.relative_to(os.path.commonpath(tops)) for p in paths]
+    names = [p.with_suffix("").as_posix() for p in full]
+    names = _told_apart(names, [p.as_posix() for p in full])
+    names = _told_apart(names, [f"{n}.{item.offset!r}" for n, item in zip(names, items, strict=True)])
+    return _told_apart(names, [f"{name}.{number}" for number, name in enumerate(names)])
+
+
+def _told_apart(names: list[str], longer: list[str]) -> list[str]:
+    """The names, the longer ones where several are equal."""
+    count = Counter(names)
+    return [name if count[name] == 1 else other for name, other in zip(names, longer, strict=True)]

@@ -128,8 +128,10 @@ def _check_unique(plugin: Plugin) -> None:
 
 def _identity(entry: EntryPoint) -> tuple[str, str]:
     """Distribution and version, even where the metadata is damaged."""
-    metadata = entry.dist.metadata if entry.dist else {}
-    return metadata.get("Name") or entry.name, metadata.get("Version") or "?"
+    if entry.dist is None:
+        return entry.name, "?"
+    stated = entry.dist.metadata.json
+    return str(stated.get("name", entry.name)), str(stated.get("version", "?"))
 
 
 def _discover() -> tuple[Plugin, ...]:
@@ -170,6 +172,15 @@ def installed() -> tuple[Plugin, ...]:
         if _found is None:
             _found = _discover()
         return _found
+
+
+def mention_failed(found: Iterable[Plugin]) -> str:
+    """A sentence on the plugins that did not load, for the errors of failed lookups; empty if all did."""
+    failed = [p.distribution for p in found if p.error]
+    if not failed:
+        return ""
+    count = "1 plugin" if len(failed) == 1 else f"{len(failed)} plugins"
+    return f"{count} failed to load: {', '.join(failed)} (run `sonant plugins`)."
 
 
 def refresh() -> None:

@@ -40,7 +40,10 @@ class Augmentation(Protocol):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Features to a sequence of vectors, `subsampling` times fewer."""
+    """Features to a sequence of vectors, `subsampling` times fewer.
+
+    Features arrive as float32, whatever the dtype of the encoder's weights, and are cast to it.
+    """
 
     d_out: int
     subsampling: int
@@ -65,7 +68,8 @@ class StreamingEncoder(Encoder, Protocol):
 
     def step(self, feats: Tensor, lens: Tensor, state: Any, *, last: bool = False) -> tuple[Tensor, Tensor, Any]:
         """Feed `(B, T, F)` more frames, `lens` of them valid; returns what is final by now, `(B, T', D)`, `(B,)`, and the
-        next state. Fewer valid frames than `T` are allowed in the last piece only."""
+        next state. Fewer valid frames than `T` are allowed in the last piece only, which may also be empty: a live source
+        learns of its end late."""
         ...
 
 
@@ -96,7 +100,11 @@ class Hypothesis:
 
 @runtime_checkable
 class Decoder(Protocol):
-    """A head on an encoder. What else it offers depends on its family; `search` names the search that reads it."""
+    """A head on an encoder. What else it offers depends on its family; `search` names the search that reads it.
+
+    A module's `forward`, which training calls, declares those it needs of `enc` `(B, T, D)`, `lens` `(B,)`, `labels` `(B, U)`
+    and `label_lens` `(B,)`, by these names.
+    """
 
     d_in: int
     search: str

@@ -85,14 +85,7 @@ class Registry:
         if other:
             text += f"There is a {other[0]} of that name. "
         text += f"Installed: {', '.join(names)}. " if names else f"No {kind} is installed. "
-        return (text + self._failed()).strip()
-
-    def _failed(self) -> str:
-        failed = [p.distribution for p in self.plugins if p.error]
-        if not failed:
-            return ""
-        count = "1 plugin" if len(failed) == 1 else f"{len(failed)} plugins"
-        return f"{count} failed to load: {', '.join(failed)} (run `sonant plugins`)."
+        return (text + plugins.mention_failed(self.plugins)).strip()
 
 
 def _both(claims: list[Registered]) -> str:

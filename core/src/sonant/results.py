@@ -5,6 +5,7 @@ Times are seconds from the start of the recording.
 
 from __future__ import annotations
 
+import html
 import json
 from typing import Any, Literal
 
@@ -63,7 +64,7 @@ class Transcript:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The row as JSON, on one line unless `indent` is given."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+        return dumps(self.to_dict(), indent=indent)
 
     def to_txt(self) -> str:
         """The text; with timestamps, one `start end word` line for every word."""
@@ -74,17 +75,17 @@ class Transcript:
     def to_srt(self) -> str:
         """SubRip subtitles, one cue a segment."""
         cues = enumerate(self._cues(), start=1)
-        return "\n".join(f"{n}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{s.text}\n" for n, s in cues)
+        return "\n".join(f"{n}\n{_times(s, ',')}\n{s.text}\n" for n, s in cues)
 
     def to_vtt(self) -> str:
         """WebVTT subtitles, one cue a segment."""
-        cues = (f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{s.text}\n" for s in self._cues())
+        cues = (f"{_times(s, '.')}\n{html.escape(s.text, quote=False)}\n" for s in self._cues())
         return "\n".join(["WEBVTT\n", *cues])
 
     def to_ctm(self) -> str:
         """NIST CTM: `recording channel start duration word`, one line a word."""
-        name = "".join("_" if c.isspace() else c for c in self.source) or "audio"
-        return "\n".join(f"{name} 1 {w.start:.2f} {w.end - w.start:.2f} {w.text}" for w in self.words)
+        name = _one_field(self.source) or "audio"
+        return "\n".join(f"{name} 1 {w.start:.2f} {w.end - w.start:.2f} {_one_field(w.text)}" for w in self.words)
 
     def format(self, name: str) -> str:
         """This transcript as `name`, one of `TranscriptFormat`."""
@@ -109,6 +110,26 @@ class Failure:
 
     def __str__(self) -> str:
         return f"{self.source}: {self.error}"
+
+
+def dumps(value: Any, *, indent: int | None = None) -> str:
+    """JSON as people read it. A file name that is not Unicode is written in escapes, so that it comes back as it was."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
+
+
+def _one_field(text: str) -> str:
+    """Without white space, which separates fields, and writable in any case."""
+    return "".join("_" if c.isspace() else c for c in text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _times(span: Span, point: str) -> str:
+    """When a cue is shown; players want it to end after it begins."""
+    return f"{_clock(span.start, point)} --> {_clock(max(span.end, span.start + 0.001), point)}"
 
 
 def _clock(seconds: float, point: str) -> str:

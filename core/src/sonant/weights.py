@@ -5,12 +5,14 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sonant.errors import CheckpointError
 
@@ -103,6 +105,25 @@ def _map(outline: State, file: IO[bytes], start: int) -> State | None:
 
 def _list(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+class _SkipInitialization(TorchFunctionMode):
+    """Leaves tensors as they are where `torch.nn.init`, or a random fill, would set them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init" or func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def outline() -> Iterator[None]:
+    """Modules built inside have shapes and no memory (device `meta`), for `load_into` to fill.
+
+    Initialization is skipped too: on `meta` it would do nothing and import half of torch's compiler to do so.
+    """
+    with torch.device("meta"), _SkipInitialization():
+        yield
 
 
 def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sonant.nemo.archive import NemoArchive
 from sonant_features.log_mel.mel import filterbank, hz_to_mel, mel_to_hz
 
 CASES = Path(__file__).resolve().parents[3] / "tests" / "nemo-cases"
-SIZES = [(16000, 512, 80, 0.0, 8000.0), (16000, 512, 128, 0.0, 8000.0), (22050, 1024, 80, 0.0, 8000.0), (8000, 256, 23, 20.0, 3700.0)]
+SIZES = [
+    (16000, 512, 80, 0.0, 8000.0),
+    (16000, 512, 128, 0.0, 8000.0),
+    (22050, 1024, 80, 0.0, 8000.0),
+    (8000, 256, 23, 20.0, 3700.0),
+]
 
 
 def mels(hz: float) -> float:

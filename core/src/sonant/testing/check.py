@@ -16,7 +16,7 @@ from sonant.testing import surroundings
 Outcome = Literal["passed", "failed", "skipped"]
 
 
-class Skipped(Exception):  # noqa: N818 - an outcome, not an error
+class Skipped(Exception):
     """The promise does not apply here; the text says why."""
 
 

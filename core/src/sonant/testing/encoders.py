@@ -74,35 +74,42 @@ def short_recordings(subject: Subject) -> None:
 
 @torch.no_grad()
 def streaming_equals_offline(subject: Subject) -> None:
-    """Fed in pieces of any size, it gives what it gives for the whole."""
+    """Fed in pieces of any size, the last one possibly empty, it gives what it gives for the whole."""
     built = subject.build()
     if not getattr(built, "streams", False):
         raise Skipped("does not stream")
-    count = _lens(built)[0]
-    for size in (1, 7, 2 * built.subsampling, count):
-        last = (count - 1) % size + 1
-        feats, lens = samples.batch((count, count - last + 1), D_IN)  # the second one ends within the last piece
-        whole, frames = built(feats, lens)
-        pieces, counts = _stream(built, feats, lens, size)
-        what = f"in pieces of {size} frames"
-        require(counts == frames.tolist(), f"streamed {what}, it gives {counts} vectors, and for the whole {frames.tolist()}")
-        for row, valid in enumerate(counts):
-            compare.close(pieces[row], whole[row, :valid], f"streamed {what}, it gives another result than for the whole")
+    count, short = _lens(built)[0], 3 * built.subsampling + 1
+    for total, size in ((count, 1), (count, 7), (count, 2 * built.subsampling), (count, count), (short, short - 1)):
+        _check_stream(built, total, size, flush=False)
+    for total, size in ((count, 7), (short, short)):
+        _check_stream(built, total, size, flush=True)
 
 
-def _stream(encoder: Any, feats: Tensor, lens: Tensor, size: int) -> tuple[list[Tensor], list[int]]:
+def _check_stream(encoder: Any, total: int, size: int, *, flush: bool) -> None:
+    last = 0 if flush else (total - 1) % size + 1
+    ends = {total, total - last // 2, max(1, total - last)}  # of the last piece, within it, and where it begins
+    feats, lens = samples.batch(sorted(ends, reverse=True), D_IN)
+    whole, frames = encoder(feats, lens)
+    pieces = _stream(encoder, feats, lens, size, flush)
+    counts = [len(piece) for piece in pieces]
+    what = f"{total} frames streamed in pieces of {size}" + (" and an empty last one" if flush else "")
+    require(counts == frames.tolist(), f"{what} give {counts} vectors, and as a whole {frames.tolist()}")
+    for row, valid in enumerate(counts):
+        compare.close(pieces[row], whole[row, :valid], f"{what} give other vectors than as a whole")
+
+
+def _stream(encoder: Any, feats: Tensor, lens: Tensor, size: int, flush: bool) -> list[Tensor]:
     """What comes out for each row of a batch that is fed `size` frames at a time."""
-    state = encoder.init_state(len(lens))
+    state, total = encoder.init_state(len(lens)), feats.shape[1]
     rows: list[list[Tensor]] = [[] for _ in lens]
-    for start in range(0, feats.shape[1], size):
+    starts = list(range(0, total, size)) + [total] * flush
+    for start in starts:
         piece = feats[:, start : start + size]
-        enc, counts, state = encoder.step(
-            piece, (lens - start).clamp(0, piece.shape[1]), state, last=start + size >= feats.shape[1]
-        )
-        for row, valid in zip(rows, zip(enc, counts.tolist(), strict=True), strict=True):
-            row.append(valid[0][: valid[1]])
-    joined = [torch.cat(row) for row in rows]
-    return joined, [len(row) for row in joined]
+        valid = (lens - start).clamp(0, piece.shape[1])
+        enc, counts, state = encoder.step(piece, valid, state, last=start == starts[-1])
+        for row, vectors, n in zip(rows, enc, counts.tolist(), strict=True):
+            row.append(vectors[:n])
+    return [torch.cat(row) for row in rows]
 
 
 CHECKS = (attributes, shapes_and_lengths, padding_invariance, batch_order, short_recordings, streaming_equals_offline)

@@ -16,7 +16,7 @@ def attributes(subject: Subject) -> None:
     built = subject.build()
     for name, kinds in (("d_out", int), ("sample_rate", int), ("frame_rate", (int, float))):
         value = getattr(built, name, None)
-        require(isinstance(value, kinds) and value > 0, f"its {name} is {value!r}, not a positive number")  # type: ignore[operator]
+        require(isinstance(value, kinds) and value > 0, f"its {name} is {value!r}, not a positive number")
 
 
 @torch.no_grad()

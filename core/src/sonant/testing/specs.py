@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import yaml
 from attrs.exceptions import FrozenError
@@ -22,9 +24,9 @@ def documented(subject: Subject) -> None:
 
 def config_is_frozen(subject: Subject) -> None:
     """The config is a frozen attrs class."""
-    cls = config.config_class(subject.component)
+    cls: Any = config.config_class(subject.component)
     try:
-        setattr(cls.__new__(cls), "name", None)  # noqa: B010 - a frozen class refuses every name
+        cls.__new__(cls).name = None  # a frozen class refuses every name
     except FrozenError:
         return
     except AttributeError:

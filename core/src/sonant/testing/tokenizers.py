@@ -12,7 +12,7 @@ from sonant.testing.subject import Subject
 def vocabulary(subject: Subject) -> None:
     """`vocab_size` ids, each with its piece."""
     built = subject.build()
-    size = getattr(built, "vocab_size", None)
+    size: Any = getattr(built, "vocab_size", None)
     require(isinstance(size, int) and size > 0, f"its vocab_size is {size!r}, not a positive whole number")
     pieces = list(built.pieces(range(size)))
     require(len(pieces) == size, f"pieces() gives {len(pieces)} pieces for {size} ids")

@@ -2,8 +2,9 @@
 
     python plugins/features/tests/data/make_log_mel.py
 
-The input is a batch of two: half a second of `tests/nemo-cases/a.wav`, and the first 0.3 s of that with zeros behind. `sections` are the
-configs as NeMo writes them, as JSON; `mel_N` `(B, F, T)` and `lens_N` belong to the Nth. Made with nemo-toolkit 3.0.0.
+The input is a batch of two: half a second of `tests/nemo-cases/a.wav`, and the first 0.3 s of that with zeros behind.
+`sections` are the configs as NeMo writes them, as JSON; `mel_N` `(B, F, T)` and `lens_N` belong to the Nth.
+Made with nemo-toolkit 3.0.0.
 """
 
 import json
@@ -16,7 +17,14 @@ from nemo.collections.asr.modules import AudioToMelSpectrogramPreprocessor
 
 HERE = Path(__file__).resolve().parent
 MEANS, DEVIATIONS = [-10.0 + 0.3 * n for n in range(24)], [1.0 + 0.1 * n for n in range(24)]
-VOCODER = {"n_fft": 1024, "n_window_size": 1024, "n_window_stride": 256, "window_size": None, "window_stride": None, "exact_pad": True}
+VOCODER = {
+    "n_fft": 1024,
+    "n_window_size": 1024,
+    "n_window_stride": 256,
+    "window_size": None,
+    "window_stride": None,
+    "exact_pad": True,
+}
 SECTIONS = [
     {},
     {"window_size": 0.025, "features": 80, "pad_to": 0},
@@ -30,7 +38,8 @@ SECTIONS = [
     {"normalize": None, "log": False, "preemph": 0.5, "mag_power": 1.5},
     {"frame_splicing": 3, "pad_to": 32},
     {"window_size": None, "n_window_size": 301, "n_fft": 480},
-    VOCODER | {"preemph": None, "mag_power": 1.0, "log_zero_guard_type": "clamp", "log_zero_guard_value": 1e-5, "normalize": "NA"},
+    VOCODER
+    | {"preemph": None, "mag_power": 1.0, "log_zero_guard_type": "clamp", "log_zero_guard_value": 1e-5, "normalize": "NA"},
     VOCODER,
 ]
 

@@ -7,7 +7,11 @@ from functools import cache
 
 import sentencepiece
 
-_TEXT = ("the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs", "how vexingly quick daft zebras jump")
+_TEXT = (
+    "the quick brown fox jumps over the lazy dog",
+    "pack my box with five dozen liquor jugs",
+    "how vexingly quick daft zebras jump",
+)
 
 
 @cache

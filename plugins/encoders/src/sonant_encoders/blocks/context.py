@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Style = Literal["regular", "chunked_limited", "chunked_limited_with_rc"]
 
@@ -32,6 +33,8 @@ def check(style: Style, size: Sequence[int]) -> None:
 def intervals(style: Style, size: Sequence[int], first: int, queries: int, device: torch.device) -> Tensor | None:
     """`(2, queries)`: the keys `[start, stop)` that each of the queries `first … first + queries - 1` may see, by absolute
     position, possibly beyond either end; None where all may see all."""
+    import torch  # here, because configs import this module
+
     if all(s < 0 for s in size):
         return None
     i = torch.arange(first, first + queries, device=device)

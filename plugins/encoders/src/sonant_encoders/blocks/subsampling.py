@@ -65,12 +65,15 @@ class Subsampling(nn.Module):
         `start=False` says that `feats` continues a stream and begins with the `context` frames before the first new one.
         """
         left = self.left if start else 0
+        least = 1 if start else self.factor  # fewer frames give none, and the kernels want one whole window
+        if feats.shape[1] < least:
+            feats = functional.pad(feats, (0, 0, 0, least - feats.shape[1]))
         shorter = lens
         for _ in range(int(math.log2(self.factor))):
             shorter = self._shorter(shorter, left)
         if feats.device.type == "cpu" and len(feats) > 1 and not torch.is_grad_enabled():
             # One recording at a time, cut to its length: what the first convolution gives fits the cache and needs no mask.
-            sizes = lens.clamp(min=1).tolist()
+            sizes = lens.clamp(min=least).tolist()
             rows = [self._convolve(feats[i : i + 1, :n], lens[i : i + 1], left)[0] for i, n in enumerate(sizes)]
             x = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         else:

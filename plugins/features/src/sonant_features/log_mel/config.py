@@ -57,7 +57,9 @@ class LogMelConfig:
         if self.normalize == "fixed" and (
             self.fixed is None or not len(self.fixed.mean) == len(self.fixed.std) == self.features * self.frame_splicing
         ):
-            raise ValueError(f"normalize: fixed needs fixed.mean and fixed.std of {self.features * self.frame_splicing} numbers each")
+            raise ValueError(
+                f"normalize: fixed needs fixed.mean and fixed.std of {self.features * self.frame_splicing} numbers each"
+            )
         if self.exact_pad and self.hop_length % 2:
             raise ValueError(f"exact_pad needs an even hop, and window_stride gives {self.hop_length} samples")
         if min(self.sample_rate, self.window_length, self.hop_length, self.features, self.frame_splicing) < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,7 +25,7 @@ class LogMel(nn.Module):
 
     float32_only = True
 
-    window: Tensor | None
+    window: Tensor
     filters: Tensor
 
     def __init__(self, config: LogMelConfig) -> None:
@@ -73,7 +74,7 @@ class LogMel(nn.Module):
         if self.config.preemph is None:
             return wav
         wav = torch.cat([wav[:, :1], wav[:, 1:] - self.config.preemph * wav[:, :-1]], dim=1)
-        # With exact_pad this silences the last samples too, because the padding before the first one is not counted: so does NeMo.
+        # With exact_pad this silences the last samples too, for the padding before the first one is not counted: so does NeMo.
         return wav.masked_fill(~lengths.mask(lens, wav.shape[1]), 0.0)
 
     def _log_mel(self, wav: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ class LogMel(nn.Module):
             config.fft_length,
             hop_length=config.hop_length,
             win_length=config.window_length,
-            window=None if self.window is None else self.window.float(),
+            window=self.window.float(),
             center=not config.exact_pad,
             pad_mode="constant",
             return_complex=True,
@@ -120,8 +121,9 @@ class LogMel(nn.Module):
         return (feats - mean) / (variance.sqrt().nan_to_num(0.0) + _STD_FLOOR)
 
 
-def _window(config: LogMelConfig) -> Tensor | None:
+def _window(config: LogMelConfig) -> Tensor:
+    """The symmetric window. By numpy: torch's own, on the `meta` device that checkpoints are opened on, imports its compiler."""
     if config.window == "none":
-        return None
-    window: Tensor = getattr(torch, f"{config.window}_window")(config.window_length, periodic=False)
-    return window
+        return torch.ones(config.window_length)
+    function = np.hanning if config.window == "hann" else getattr(np, config.window)
+    return torch.tensor(function(config.window_length), dtype=torch.float32)

@@ -12,11 +12,13 @@ class SpecAugmentConfig:
     freq_masks: int = field(default=0, metadata={"help": "bands of features to mask"})
     freq_width: int = field(default=10, metadata={"help": "widest band, in features"})
     time_masks: int = field(default=0, metadata={"help": "stretches of frames to mask"})
-    time_width: int | float = field(default=10, metadata={"help": "longest stretch: frames, or as a float a part of the recording"})
+    time_width: int | float = field(
+        default=10, metadata={"help": "longest stretch: frames, or as a float a part of the recording"}
+    )
     mask_value: float = field(default=0.0, metadata={"help": "what masked values become"})
 
     def __attrs_post_init__(self) -> None:
         if min(self.freq_masks, self.freq_width, self.time_masks, self.time_width) < 0:
             raise ValueError("numbers and widths of masks must not be negative")
         if isinstance(self.time_width, float) and self.time_width > 1:
-            raise ValueError(f"time_width {self.time_width} as a float is a part of the recording, at most 1.0; frames are an integer")
+            raise ValueError(f"time_width {self.time_width} is a part of the recording, at most 1.0; frames are an integer")

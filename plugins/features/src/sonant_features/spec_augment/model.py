@@ -28,7 +28,7 @@ class SpecAugment(nn.Module):
 
 
 def _masked(positions: int, size: Tensor, widest: Tensor, count: int) -> Tensor:
-    """`(B, positions)`, true where any of `count` intervals falls: widths uniform up to `widest`, starts uniform within `size`."""
+    """`(B, positions)`, true where any of `count` intervals falls: widths uniform below `widest`, starts within `size`."""
     shape = (len(size), count)
     width = (torch.rand(shape, device=size.device) * widest[:, None]).long().minimum(size[:, None])
     start = (torch.rand(shape, device=size.device) * (size[:, None] - width)).long()

@@ -1,0 +1,45 @@
+"""Write a `.nemo` checkpoint of the size of parakeet-tdt-0.6b with random weights, which Sonant and NeMo both open.
+
+    python benchmarks/make_checkpoint.py OUT.nemo [encoder.n_layers=24 …]
+
+The tokenizer is that of a small checkpoint in `tests/nemo-cases`; its 96 pieces make the output layer smaller than published.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+import sonant
+from sonant.nemo.archive import NemoArchive
+
+CASE = Path(__file__).parents[1] / "tests" / "nemo-cases" / "fastconformer_tdt_bpe.nemo"
+
+CONFIG = """
+task: asr
+preprocessor: {name: log_mel, features: 128}
+tokenizer: {name: sentencepiece, file: tokenizer.model}
+encoder: {name: fastconformer, n_layers: 24, d_model: 1024, n_heads: 8, use_bias: false, xscaling: false}
+decoder: {name: tdt, pred_hidden: 640, pred_rnn_layers: 2, joint_hidden: 640}
+"""
+
+
+def main(target: str, overrides: list[str]) -> None:
+    """Build, save, say how large."""
+    with tempfile.TemporaryDirectory() as folder, NemoArchive(CASE) as archive:
+        member = next(name for name in archive.sizes() if name.endswith("tokenizer.model"))
+        (Path(folder) / "tokenizer.model").write_bytes(archive.read(member))
+        config = Path(folder) / "config.yaml"
+        config.write_text(CONFIG)
+        torch.manual_seed(0)
+        model = sonant.load(config, device="cpu", dtype="float32", overrides=overrides)
+    sonant.save(model, target)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{target}: {parameters / 1e6:.0f}M parameters, {Path(target).stat().st_size / 2**30:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
