@@ -120,15 +120,10 @@ def _row(
 
 
 def _record(rows: list[dict[str, Any]], sides: dict[str, Worker], options: argparse.Namespace) -> None:
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "machine": _machine(),
-        "threads": options.threads,
-        "versions": {name: side.versions for name, side in sides.items()},
-    }
+    facts = about() | {"threads": options.threads, "versions": {name: side.versions for name, side in sides.items()}}
     with (HERE / "results.jsonl").open("a") as file:
         for row in rows:
-            file.write(json.dumps(row | about) + "\n")
+            file.write(json.dumps(row | facts) + "\n")
     for row in rows:
         cells = [f"{row['what']:22} {row['dtype']:9}"]
         for name, seconds in row["seconds"].items():
@@ -136,6 +131,11 @@ def _record(rows: list[dict[str, Any]], sides: dict[str, Worker], options: argpa
             peak = f" peak {row['peak_gib'][name]:.2f} GiB" if "peak_gib" in row else ""
             cells.append(f"{name} {seconds:.2f} s{speed}{peak}")
         print(" | ".join([*cells, f"ratio {row['ratio']:.2f}", row["note"]]), flush=True)
+
+
+def about() -> dict[str, str]:
+    """When and where a measurement was made."""
+    return {"date": datetime.date.today().isoformat(), "machine": _machine(), "python": platform.python_version()}
 
 
 def _machine() -> str:

@@ -234,7 +234,7 @@ class Session:
     def _yaml(self, block: Block) -> None:
         data = yaml.safe_load(block.text)
         if "models" in data:
-            cards.read_cards(data["models"], name_of(self.page))
+            cards.read_cards(data, name_of(self.page))
             return
         path = Path("shown.yaml")
         path.write_text(block.text, "utf-8")
@@ -268,7 +268,8 @@ class Session:
 def compare(expected: str, got: str, command: str = "") -> None:
     checker, flags = doctest.OutputChecker(), doctest.ELLIPSIS
     expected, got = (re.sub(r"[ \t]+$", "", text.strip("\n"), flags=re.MULTILINE) + "\n" for text in (expected, got))
-    assert checker.check_output(expected, got, flags), f"$ {command}\nexpected:\n{expected}\ngot:\n{got}"
+    if not checker.check_output(expected, got, flags):
+        raise AssertionError(f"{command}\nexpected:\n{expected}\ngot:\n{got}")
 
 
 def check_command(words: list[str]) -> None:
@@ -394,10 +395,13 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_what_a_page_shows_is_so(page: Path, workspace: Path) -> None:
     session = Session(page)
     for block in blocks(page):
+        problem = None
         try:
             session.run(block)
         except Exception as error:
-            pytest.fail(f"{name_of(page)}:{block.line}: {type(error).__name__}: {error}", pytrace=False)
+            problem = f"{name_of(page)}:{block.line}: {type(error).__name__}: {error}"
+        if problem is not None:
+            pytest.fail(problem, pytrace=False)
 
 
 # Links, pictures, names
@@ -516,8 +520,8 @@ def test_every_error_is_documented() -> None:
 @pytest.mark.parametrize("heading", ["sonant.load", "sonant.build", "sonant.save", "model.transcribe"])
 def test_every_argument_is_documented(heading: str) -> None:
     function = getattr(registry_target("task", "asr") if heading.startswith("model.") else sonant, heading.partition(".")[2])
-    documented = [row[0].strip("`") for row in rows(section("python.md", heading))[1:]]
-    assert documented == [name.strip("`") for name in inspect.signature(function).parameters if name != "self"]
+    documented = [row[0].strip("`*") for row in rows(section("python.md", heading))[1:]]
+    assert documented == [name for name in inspect.signature(function).parameters if name != "self"]
 
 
 def registry_target(kind: str, name: str) -> Any:

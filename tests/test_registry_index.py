@@ -14,7 +14,7 @@ from sonant.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "make_registry.py"
-CARDS = read_cards(index.packaged()["models"], "registry.yaml")
+CARDS = read_cards(index.packaged(), "registry.yaml")
 
 WANTED = {
     "parakeet-tdt-0.6b-v2",

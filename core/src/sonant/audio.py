@@ -10,7 +10,6 @@ import io
 import math
 import re
 from collections.abc import Iterator
-from numbers import Real
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,12 +32,14 @@ _BAD_SEEK = 39  # libsndfile's SFE_BAD_SEEK
 _MP3_SLACK = 2 * 1152  # encoders differ by a frame in what they count
 
 
-def read(source: Any, sample_rate: int, *, channel: int | None = None, offset: float = 0.0, duration: float | None = None) -> Samples:
+def read(
+    source: Any, sample_rate: int, *, channel: int | None = None, offset: float = 0.0, duration: float | None = None
+) -> Samples:
     """Samples `(N,)` of a recording.
 
     Args:
-        source: a path, a binary file object (read from its start), an array (`(N,)`, or `(N, C)`/`(C, N)`, already at `sample_rate`; integers are
-            scaled by their range), a torch tensor, or a pair `(array, rate)`.
+        source: a path, a binary file object (read from its start), an array (`(N,)`, or `(N, C)`/`(C, N)`, already at
+            `sample_rate`; integers are scaled by their range), a torch tensor, or a pair `(array, rate)`.
         sample_rate: in Hz, what the model was trained on.
         channel: which channel, from 0; None averages all.
         offset: seconds to skip.
@@ -87,7 +88,7 @@ def rewindable(source: Any) -> Any:
     return io.BytesIO(source.read())
 
 
-def _open(source: str | Path | IO[bytes]) -> soundfile.SoundFile:
+def _open(source: Any) -> soundfile.SoundFile:
     if isinstance(source, (str, Path)):
         path = Path(source)
         if not path.exists():
@@ -144,7 +145,7 @@ def _read_file(source: str | Path | IO[bytes], offset: float, duration: float | 
 
 
 def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
-    """All there is, of a file that does not tell its length; at its end libsndfile fails to seek, the last samples read already."""
+    """All there is, of a file that does not tell its length: at its end libsndfile fails to seek, the samples read already."""
     size = 2**16
     while size == 2**16:
         block = np.full((size, file.channels), np.nan, dtype=np.float32)
@@ -167,7 +168,7 @@ def _check_whole(file: soundfile.SoundFile) -> None:
 def _from_array(source: Any, sample_rate: int) -> tuple[Samples, int]:
     rate = sample_rate
     if isinstance(source, tuple):
-        if len(source) != 2 or not isinstance(source[1], Real) or not 1 <= source[1] < math.inf:
+        if len(source) != 2 or not isinstance(source[1], (int, float, np.number)) or not 1 <= source[1] < math.inf:
             raise AudioError("a tuple is a recording with its rate, (array, samples a second); several recordings go in a list")
         source, rate = source[0], int(source[1])
     try:

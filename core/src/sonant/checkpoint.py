@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from sonant import __version__, cards, config, hub, runtime, weights
 from sonant.build import Blueprint, assemble
+from sonant.config import ModelConfig
 from sonant.errors import CheckpointError, ConfigError, UnknownName
 from sonant.files import Files, check_member_name
 from sonant.nemo.archive import CONFIG as NEMO_CONFIG
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 CONFIG_SUFFIXES = (".yaml", ".yml")
 FOLDER_CONFIG = hub.FOLDER_CONFIG
 FOLDER_WEIGHTS = hub.FOLDER_WEIGHTS
+_MOST_VALUES = 5_000_000  # in a saved config; a few lines of YAML can stand for more than a machine holds
 
 
 def load(
@@ -42,7 +44,8 @@ def load(
         source: a model card's name, a Hugging Face repo id (`owner/repo`, or `owner/repo@revision`), a `.nemo` file, a model
             folder, or a config file (which gives fresh weights).
         device: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, …
-        dtype: `auto` (bfloat16 on a GPU that has it, else float32), `float32`, `bfloat16`, `float16`.
+        dtype: `auto` (bfloat16 on a GPU that has it, else float32), `float32`, `bfloat16`, `float16`, or `stored` (as in the
+            file, for saving the model again).
         revision: of a Hugging Face repo; a commit hash pins the content.
         registry: a file of model cards beside the packaged ones.
         overrides: `section.key=value` items, for a config file only.
@@ -57,7 +60,9 @@ def load(
     """
     path = locate(source, revision=revision, registry=registry)
     if overrides and path.suffix not in CONFIG_SUFFIXES:
-        raise ConfigError(f"{path} is no config file: what a saved model is made of cannot be overridden ({', '.join(overrides)})")
+        raise ConfigError(
+            f"{path} is no config file: what a saved model is made of cannot be overridden ({', '.join(overrides)})"
+        )
     if path.is_dir():
         model = _load_nemo(path) if (path / NEMO_CONFIG).exists() else _load_folder(path)
     elif path.suffix in CONFIG_SUFFIXES:
@@ -91,41 +96,55 @@ def locate(source: str | Path, *, revision: str | None = None, registry: str | P
 def _load_nemo(path: Path) -> nn.Module:
     with NemoArchive(path) as archive:
         found = read_nemo(archive)
-    with weights.outline():
-        model = assemble(found.config, found.files, source=str(path), notes=found.notes)
+    model = _outline(found.config, found.files, path, found.notes)
     weights.load_into(model, found.state, str(path))
     return model
+
+
+def _outline(filled: ModelConfig, files: Files, path: Path, notes: tuple[str, ...] = ()) -> nn.Module:
+    try:
+        with weights.outline():
+            return assemble(filled, files, source=str(path), notes=notes)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _load_folder(folder: Path) -> nn.Module:
     if not (folder / FOLDER_CONFIG).exists():
         raise CheckpointError(f"{folder} is not a model: it has neither {FOLDER_CONFIG} nor {NEMO_CONFIG}")
     data = config.load_yaml(folder / FOLDER_CONFIG)
-    provenance = data.pop("sonant", None) or {}
+    saved_with = _distributions(data.pop("sonant", None))
     _refuse_interpolation(data, str(folder / FOLDER_CONFIG))
     try:
         filled = config.fill_model(data)
     except UnknownName as error:
-        saved = ", ".join(sorted(set(provenance.get("distributions", {}).values())))
-        raise UnknownName(f"{folder}: {error}" + (f" The model was saved with {saved}." if saved else "")) from error
+        raise UnknownName(f"{folder}: {error}" + (f" The model was saved with {saved_with}." if saved_with else "")) from error
     except ConfigError as error:
         raise CheckpointError(f"{folder / FOLDER_CONFIG}: {error}") from error
-    with weights.outline():
-        model = assemble(filled, Files.inside(folder), source=str(folder))
+    model = _outline(filled, Files.inside(folder), folder)
     weights.load_into(model, weights.read_safetensors(folder / FOLDER_WEIGHTS), str(folder))
     return model
 
 
-def _refuse_interpolation(value: Any, origin: str) -> None:
+def _refuse_interpolation(data: dict[str, Any], origin: str) -> None:
     """A saved config is filled already: whatever `${` it holds was put there by somebody else."""
-    if isinstance(value, dict):
-        for item in value.values():
-            _refuse_interpolation(item, origin)
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_interpolation(item, origin)
-    elif isinstance(value, str) and "${" in value:
-        raise CheckpointError(f"{origin}: interpolations such as {value!r} are not resolved in a saved model; refused")
+    left: list[Any] = [data]
+    for _ in range(_MOST_VALUES):
+        if not left:
+            return
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and "${" in value:
+            raise CheckpointError(f"{origin}: interpolations such as {value!r} are not resolved in a saved model; refused")
+    raise CheckpointError(f"{origin} stands for more than {_MOST_VALUES:,} values; refused")
+
+
+def _distributions(provenance: Any) -> str:
+    found = provenance.get("distributions") if isinstance(provenance, dict) else None
+    return ", ".join(sorted({str(label) for label in found.values()})) if isinstance(found, dict) else ""
 
 
 def save(model: nn.Module, target: str | Path) -> Path:
@@ -144,14 +163,39 @@ def save(model: nn.Module, target: str | Path) -> Path:
         write_archive(path, document, state, members)
         return path
     path.mkdir(exist_ok=True)
+    names = _names_inside(blueprint.files)
     for name, content in blueprint.files.items():
-        check_member_name(name)
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
+        file = path / names[name]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
     weights.write_safetensors(model.state_dict(), path / FOLDER_WEIGHTS)
-    text = yaml.safe_dump(_provenance(blueprint) | blueprint.config.to_dict(runtime=False), sort_keys=False, allow_unicode=True)
+    document = _provenance(blueprint) | _renamed(blueprint.config.to_dict(runtime=False), names)
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     (path / FOLDER_CONFIG).write_text(text, "utf-8")
     return path
+
+
+def _names_inside(files: Iterable[str]) -> dict[str, str]:
+    """What each file is called in a model folder: a user's own config may have named it anywhere."""
+    names: dict[str, str] = {}
+    for name in files:
+        try:
+            check_member_name(name)
+            inside = name
+        except CheckpointError:
+            inside = Path(name).name
+        while inside in (FOLDER_CONFIG, FOLDER_WEIGHTS, *names.values()):
+            inside = f"_{inside}"
+        names[name] = inside
+    return names
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {k: _renamed(v, names) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_renamed(v, names) for v in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _provenance(blueprint: Blueprint) -> dict[str, Any]:

@@ -39,7 +39,9 @@ class Files:
             try:
                 return path.read_bytes()
             except OSError as error:
-                raise ConfigError(f"the config names the file {name!r}, which cannot be read: {path}: {error.strerror}") from error
+                raise ConfigError(
+                    f"the config names the file {name!r}, which cannot be read: {path}: {error.strerror}"
+                ) from error
 
         return cls(reader)
 
@@ -50,7 +52,7 @@ class Files:
         def reader(name: str) -> bytes:
             check_member_name(name)
             path = (folder / name).resolve()
-            if not path.is_relative_to(folder.resolve()):
+            if not path.is_relative_to(_home(folder)):
                 raise CheckpointError(f"the config names the file {name!r}, which lies outside {folder}")
             try:
                 return path.read_bytes()
@@ -69,6 +71,12 @@ class Files:
             return members[name]
 
         return cls(reader)
+
+
+def _home(folder: Path) -> Path:
+    """Where links in a model folder may lead: inside it; from a snapshot in the hub's cache, into that repo's blobs, too."""
+    is_snapshot = folder.parent.name == "snapshots" and (folder.parent.parent / "blobs").is_dir()
+    return (folder.parent.parent if is_snapshot else folder).resolve()
 
 
 def check_member_name(name: str) -> None:

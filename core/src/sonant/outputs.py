@@ -72,7 +72,9 @@ def open_sink(
 
 def _check_single(format: str, items: Sequence[Item]) -> None:
     if format in _ONE_RECORDING_EACH and len(items) > 1:
-        raise ConfigError(f"--format {format} describes one recording, and there are {len(items)}: name a folder with --output FOLDER")
+        raise ConfigError(
+            f"--format {format} describes one recording, and there are {len(items)}: name a folder with --output FOLDER"
+        )
 
 
 def _block(text: str, format: str) -> str:
@@ -157,7 +159,9 @@ class _Rows:
         return _key(item.name, item.offset) in self._done
 
     def write(self, item: Item, result: Result) -> None:
-        row = {"audio_filepath": item.name} | json.loads(result.format("jsonl"))
+        row = json.loads(result.format("jsonl"))
+        row.pop("audio_filepath", None)
+        row = {"audio_filepath": item.name} | row
         if "offset" in item.row:
             row["offset"] = item.offset
         self._stream.write(dumps(row) + "\n")
@@ -203,6 +207,7 @@ class _Folder:
     def __init__(self, folder: Path, format: str, items: Sequence[Item], overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._format, self._overwrite = format, overwrite
+        self._items = items  # kept, so that their ids stay theirs
         names = _names(items)
         self._paths = {id(item): folder / f"{name}{EXTENSIONS[format]}" for item, name in zip(items, names, strict=True)}
 
@@ -223,7 +228,7 @@ def _names(items: Sequence[Item]) -> list[str]:
     full = [p.relative_to(os.path.commonpath(tops)) for p in paths]
     names = [p.with_suffix("").as_posix() for p in full]
     names = _told_apart(names, [p.as_posix() for p in full])
-    names = _told_apart(names, [f"{n}.{item.offset!r}" for n, item in zip(names, items, strict=True)])
+    names = _told_apart(names, [f"{n}.{item.offset:.15g}" for n, item in zip(names, items, strict=True)])
     return _told_apart(names, [f"{name}.{number}" for number, name in enumerate(names)])
 
 

@@ -109,7 +109,7 @@ class Failure:
     error: Exception
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.error}"
+        return f"{self.source}: {str(self.error) or type(self.error).__name__}"
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:

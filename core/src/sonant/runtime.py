@@ -36,8 +36,12 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); 'auto' and 'cpu' always can") from error
+        raise ConfigError(f"device {name!r} cannot be used here ({_first_line(error)}); 'auto' and 'cpu' always can") from error
     return device
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -49,19 +53,23 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     if name not in DTYPES:
-        raise ConfigError(f"dtype {name!r} is not known; there are: auto, {', '.join(DTYPES)}")
+        raise ConfigError(f"dtype {name!r} is not known; there are: auto, {', '.join(DTYPES)}, stored")
     return DTYPES[name]
 
 
 def place(model: nn.Module, device: str = "auto", dtype: str = "auto") -> nn.Module:
-    """Move a model to its device and dtype. Submodules with `float32_only = True` (features) keep float32."""
+    """Move a model to its device and dtype; `stored` leaves every tensor as it is, for saving it again.
+
+    Submodules with `float32_only = True` (features) are float32 in any other.
+    """
     where = choose_device(device)
-    kind = choose_dtype(dtype, where)
+    kind = None if dtype == "stored" else choose_dtype(dtype, where)
     exact = {id(t) for m in model.modules() if getattr(m, "float32_only", False) for t in (*m.parameters(), *m.buffers())}
 
     def move(tensor: Tensor) -> Tensor:
-        cast = tensor.is_floating_point() and id(tensor) not in exact
-        return tensor.to(where, kind) if cast else tensor.to(where)
+        if kind is None or not tensor.is_floating_point():
+            return tensor.to(where)
+        return tensor.to(where, torch.float32 if id(tensor) in exact else kind)
 
     return model._apply(move)
 
@@ -146,6 +154,7 @@ def _named(failure: Failure) -> Exception:
         named = type(error)(str(failure))
         named.__cause__ = error
         return named
+    error.add_note(f"while processing {failure.source}")
     return error
 
 
@@ -189,12 +198,12 @@ def _attempt(item: Item, action: Callable[[], Any]) -> Any:
 
 
 def _infer(infer: Callable[[Batch], Sequence[Any]], items: list[Item], samples: list[Tensor]) -> Sequence[Any]:
-    """One batch; should it fail (out of memory, most likely), its recordings one by one, so that one cannot take the rest down."""
+    """One batch; should it fail (most likely out of memory), its recordings one by one, so that one cannot take the rest down."""
     try:
         return infer(Batch(*lengths.pad(samples), tuple(items)))
     except (RuntimeError, MemoryError) as error:
         if len(items) == 1:
             log.debug("inference failed", exc_info=True)
             return [Failure(items[0].name, error)]
-        log.warning("a batch of %d failed (%s); trying its recordings one by one", len(items), str(error).splitlines()[0])
+        log.warning("a batch of %d failed (%s); trying its recordings one by one", len(items), _first_line(error))
     return [_infer(infer, [item], [wav])[0] for item, wav in zip(items, samples, strict=True)]

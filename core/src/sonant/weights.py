@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +62,7 @@ def read_torch(stream: IO[bytes], origin: str, mapped: IO[bytes] | None = None, 
     try:
         outline = torch.load(stream, map_location="meta", weights_only=True)
         _check_flat(outline, origin)
-        state = _map(outline, mapped, start) if mapped is not None else None
+        state = _map(outline, mapped, start) if mapped is not None and _is_mappable(stream) else None
         if state is None:
             stream.seek(0)
             state = torch.load(stream, map_location="cpu", weights_only=True)
@@ -69,6 +71,17 @@ def read_torch(stream: IO[bytes], origin: str, mapped: IO[bytes] | None = None, 
     except Exception as error:  # torch raises a dozen types for damaged and for hostile input alike
         raise CheckpointError(f"cannot read the weights of {origin}: {_reason(error)}") from error
     return dict(state)
+
+
+def _is_mappable(stream: IO[bytes]) -> bool:
+    """Whether tensors lie in the file as they do in memory: in a zip, neither compressed nor in the other byte order."""
+    stream.seek(0)
+    if not zipfile.is_zipfile(stream):
+        return False
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+        orders = {archive.read(m).decode() for m in members if m.filename.endswith("/byteorder")}
+        return orders <= {sys.byteorder} and all(m.compress_type == zipfile.ZIP_STORED for m in members)
 
 
 def _check_flat(state: object, origin: str) -> None:
@@ -85,7 +98,9 @@ def _reason(error: Exception) -> str:
 
 def _map(outline: State, file: IO[bytes], start: int) -> State | None:
     """The tensors of `outline` as views of `file`'s pages, or None where torch does not tell their offsets."""
-    offsets: dict[str, Any] = {name: getattr(tensor.untyped_storage(), "_checkpoint_offset", None) for name, tensor in outline.items()}
+    offsets: dict[str, Any] = {
+        name: getattr(tensor.untyped_storage(), "_checkpoint_offset", None) for name, tensor in outline.items()
+    }
     if any(offset is None for offset in offsets.values()):
         return None  # torch before 2.13, or its format of before 1.6
     state = {}
@@ -132,7 +147,7 @@ def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) 
     The model may be on the `meta` device: tensors are assigned, not copied.
 
     Raises:
-        CheckpointError: tensors are missing, left over, or misshapen; names which.
+        CheckpointError: tensors are missing, left over, misshapen, or integers for floats; names which.
     """
     wanted = model.state_dict()
     missing = sorted(wanted.keys() - state.keys())
@@ -142,6 +157,11 @@ def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) 
         for k in sorted(wanted.keys() & state.keys())
         if state[k].shape != wanted[k].shape
     ]
+    unlike = [
+        f"{k} is {state[k].dtype}, the config asks for {wanted[k].dtype}"
+        for k in sorted(wanted.keys() & state.keys())
+        if state[k].is_floating_point() != wanted[k].is_floating_point()
+    ]
     faults = []
     if missing:
         faults.append(f"{len(missing)} tensors missing: {_list(missing)}")
@@ -149,6 +169,8 @@ def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) 
         faults.append(f"{len(extra)} tensors left over: {_list(extra)}")
     if misshapen:
         faults.append(f"{len(misshapen)} tensors misshapen: {_list(misshapen)}")
+    if unlike:
+        faults.append(f"{len(unlike)} tensors of another kind: {_list(unlike)}")
     if faults:
         raise CheckpointError(f"the weights of {origin} do not fit its config: {'; '.join(faults)}")
     model.load_state_dict(dict(state), strict=True, assign=True)

@@ -122,7 +122,9 @@ def components_command(kind: str | None, as_json: bool) -> None:
 
 @click.command("models")
 @click.argument("pattern", default="*")
-@click.option("--registry", "extra", type=click.Path(exists=True, dir_okay=False), help="A file of model cards beside the packaged.")
+@click.option(
+    "--registry", "extra", type=click.Path(exists=True, dir_okay=False), help="A file of model cards beside the packaged."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print machine-readable output.")
 def models_command(pattern: str, extra: str | None, as_json: bool) -> None:
     """List the models that can be opened by name; PATTERN is a word or a shell-style wildcard."""
@@ -155,7 +157,14 @@ def describe_command(kind: str, name: str, as_json: bool) -> None:
     parts: list[dict[str, Any]] = [{"key": p.key, "kind": p.kind, "required": p.required, "help": p.help} for p in spec.parts]
     if as_json:
         _json(
-            {"kind": spec.kind, "name": spec.name, "plugin": component.plugin.label, "doc": spec.doc, "fields": fields, "parts": parts}
+            {
+                "kind": spec.kind,
+                "name": spec.name,
+                "plugin": component.plugin.label,
+                "doc": spec.doc,
+                "fields": fields,
+                "parts": parts,
+            }
         )
         return
     click.echo(f"{spec.kind} {spec.name} ({component.plugin.label})\n{spec.doc}\n")

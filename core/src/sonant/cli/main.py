@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from typing import Any
@@ -46,6 +47,10 @@ class App(click.Group):
             return super().invoke(ctx)
         except SonantError as error:
             if ctx.params.get("verbose"):
+                raise
+            raise click.ClickException(str(error)) from error
+        except OSError as error:  # a disk that is full, a folder that is not ours
+            if ctx.params.get("verbose") or error.errno == errno.EPIPE:
                 raise
             raise click.ClickException(str(error)) from error
 

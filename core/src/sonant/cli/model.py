@@ -57,7 +57,7 @@ def convert_command(source: str, target: Path, overwrite: bool) -> None:
 
     if target.exists() and not overwrite and not (target.is_dir() and not any(target.iterdir())):
         raise CheckpointError(f"{target} is already there; pass --overwrite to replace it")
-    model = load(source, device="cpu", dtype="float32")
+    model = load(source, device="cpu", dtype="stored")
     for note in model.blueprint.notes:
         click.echo(note, err=True)
     save(model, target)

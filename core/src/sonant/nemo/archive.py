@@ -13,6 +13,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -64,8 +65,10 @@ class NemoArchive:
             self._stream.seek(0)
             self._tar = tarfile.open(fileobj=self._stream, mode="r:")  # noqa: SIM115 (closed in `close`)
             members = self._tar.getmembers()
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError) as error:
-            raise CheckpointError(f"{self.path} is not a whole .nemo archive ({error}); if it was downloaded, fetch it again") from error
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+            raise CheckpointError(
+                f"{self.path} is not a whole .nemo archive ({error}); if it was downloaded, fetch it again"
+            ) from error
         except OSError as error:
             raise CheckpointError(f"cannot open {self.path}: {error.strerror or error}") from error
         for member in members:
@@ -79,8 +82,8 @@ class NemoArchive:
             check_member_name(name)
         except CheckpointError as error:
             raise CheckpointError(f"{self.path}: {error}") from None
-        if not (member.isfile() or member.isdir()):
-            raise CheckpointError(f"{self.path}: the member {member.name!r} is a link or a device; refused")
+        if not (member.isfile() or member.isdir()) or member.issparse():
+            raise CheckpointError(f"{self.path}: the member {member.name!r} is a link, a device or a sparse file; refused")
         if member.isfile():
             self._members[name] = member
 
@@ -124,11 +127,15 @@ class NemoArchive:
         """
         try:
             document = configs.parse_yaml(self.read(CONFIG).decode("utf-8"), f"{self.path}:{CONFIG}")
+            inner = document.get("model")
+            model = inner if isinstance(inner, dict) else document
+            return _modernize(resolve(model, f"{self.path}:{CONFIG}"))
+        except RecursionError as error:
+            raise CheckpointError(f"{self.path}:{CONFIG} is nested too deeply, or in itself") from error
         except (ConfigError, UnicodeDecodeError) as error:
-            raise CheckpointError(str(error)) from error
-        inner = document.get("model")
-        model = inner if isinstance(inner, dict) else document
-        return _modernize(resolve(model, f"{self.path}:{CONFIG}"))
+            raise CheckpointError(
+                f"{self.path}:{CONFIG}: {error}" if isinstance(error, UnicodeDecodeError) else str(error)
+            ) from error
 
     def state(self) -> weights.State:
         """The tensors, mapped from the archive where torch can, else read from it."""

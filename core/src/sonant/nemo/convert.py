@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from sonant import config as configs
 from sonant import registry
 from sonant.build import Blueprint
 from sonant.config import ModelConfig
-from sonant.errors import CheckpointError
+from sonant.errors import CheckpointError, ConfigError, SonantError
 from sonant.files import Files
 from sonant.nemo.archive import NemoArchive, artifact_name
 from sonant.nemo.mapping import ComponentMapping, NemoSection, Placed, TaskMapping
@@ -116,7 +117,7 @@ class Writer:
 
     def store(self, name: str, content: bytes) -> str:
         """Store `content` as a file called `name`; returns the config value that NeMo finds it by."""
-        stored = artifact_name(content, name)
+        stored = artifact_name(content, PurePosixPath(name).name)
         self.files[stored] = content
         return f"nemo:{stored}"
 
@@ -137,12 +138,25 @@ def read_nemo(archive: NemoArchive) -> FromNemo:
         )
     mapping: TaskMapping = _mapping(component)
     reader = Reader(archive)
-    task, parts = mapping.read(document, reader)
-    reader.finish(document)
+    task, parts = _read_document(mapping, document, reader)
     data = {"task": {"name": component.spec.name} | task} | {k: dict(p.section) for k, p in parts.items()}
-    config = configs.fill_model(data)
+    try:
+        config = configs.fill_model(data)
+    except ConfigError as error:
+        raise CheckpointError(f"{archive.path}: {error}") from error
     state = _read_state(archive.state(), parts, reader)
     return FromNemo(config, Files.of(reader.files, str(archive.path)), state, tuple(reader.notes))
+
+
+def _read_document(mapping: TaskMapping, document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[str, Placed]]:
+    try:
+        found = mapping.read(document, reader)
+        reader.finish(document)
+    except SonantError:
+        raise
+    except (AttributeError, TypeError, ValueError, LookupError) as error:  # a table met a list where it knows a number
+        raise CheckpointError(f"{reader.archive.path}: its config is not of the form that NeMo writes ({error})") from error
+    return found
 
 
 def _read_state(theirs: State, parts: Mapping[str, Placed], reader: Reader) -> State:

@@ -16,6 +16,7 @@ from sonant.errors import CheckpointError
 
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
 _DEEPEST = 16
+_MOST = 5_000_000  # values in the result; a few lines of YAML can stand for more than a machine holds
 
 
 def resolve(document: dict[str, Any], origin: str) -> dict[str, Any]:
@@ -24,44 +25,65 @@ def resolve(document: dict[str, Any], origin: str) -> dict[str, Any]:
     Raises:
         CheckpointError: an interpolation names a resolver, a missing key, or itself.
     """
-    return {key: _value(value, document, origin, 0) for key, value in document.items()}
+    return _Resolver(document, origin).mapping(document, 0)
 
 
-def _value(value: Any, document: dict[str, Any], origin: str, depth: int) -> Any:
-    if isinstance(value, dict):
-        return {k: _value(v, document, origin, depth) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_value(v, document, origin, depth) for v in value]
-    if not isinstance(value, str) or "${" not in value:
+class _Resolver:
+    def __init__(self, document: dict[str, Any], origin: str) -> None:
+        self._document, self._origin = document, origin
+        self._left = _MOST
+
+    def mapping(self, values: dict[str, Any], depth: int) -> dict[str, Any]:
+        return {key: self.value(value, depth) for key, value in values.items()}
+
+    def value(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise self._error(f"the document stands for more than {_MOST:,} values; refused")
+        if isinstance(value, dict):
+            return self.mapping(value, depth)
+        if isinstance(value, list):
+            return [self.value(v, depth) for v in value]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        if depth > _DEEPEST:
+            raise self._error(f"the interpolation {value!r} refers to itself")
+        match = _INNERMOST.fullmatch(value)
+        if match:
+            return self.value(self._evaluate(match[1]), depth + 1)
+        text = _INNERMOST.sub(lambda m: str(self._evaluate(m[1])), value)
+        if text == value:
+            raise self._error(f"cannot read the interpolation {value!r}")
+        return self.value(text, depth + 1)
+
+    def _evaluate(self, expression: str) -> Any:
+        resolver, colon, arguments = expression.partition(":")
+        if not colon:
+            return self._lookup(expression)
+        if resolver in ("multiply", "sum"):
+            numbers = self._numbers(arguments)
+            return math.prod(numbers) if resolver == "multiply" else sum(numbers)
+        raise self._error(f"the interpolation '${{{expression}}}' would look outside the document; refused")
+
+    def _numbers(self, arguments: str) -> list[Any]:
+        try:
+            numbers = [yaml.safe_load(a) for a in arguments.split(",")]
+        except yaml.YAMLError:
+            numbers = [None]
+        if not all(isinstance(n, (int, float)) for n in numbers):
+            raise self._error(f"cannot calculate with {arguments!r}: only with numbers")
+        return numbers
+
+    def _lookup(self, dotted: str) -> Any:
+        value: Any = self._document
+        for key in dotted.strip().split("."):
+            if isinstance(value, dict) and key in value:
+                value = value[key]
+            elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+                value = value[int(key)]
+            else:
+                raise self._error(f"the interpolation '${{{dotted}}}' names a key that does not exist")
         return value
-    if depth > _DEEPEST:
-        raise CheckpointError(f"{origin}: the interpolation {value!r} refers to itself")
-    match = _INNERMOST.fullmatch(value)
-    if match:
-        return _value(_evaluate(match[1], document, origin), document, origin, depth + 1)
-    text = _INNERMOST.sub(lambda m: str(_evaluate(m[1], document, origin)), value)
-    if text == value:
-        raise CheckpointError(f"{origin}: cannot read the interpolation {value!r}")
-    return _value(text, document, origin, depth + 1)
 
-
-def _evaluate(expression: str, document: dict[str, Any], origin: str) -> Any:
-    resolver, colon, arguments = expression.partition(":")
-    if not colon:
-        return _lookup(expression, document, origin)
-    numbers = [yaml.safe_load(a) for a in arguments.split(",")]
-    if resolver in ("multiply", "sum") and all(isinstance(n, (int, float)) for n in numbers):
-        return math.prod(numbers) if resolver == "multiply" else sum(numbers)
-    raise CheckpointError(f"{origin}: the interpolation '${{{expression}}}' would look outside the document; refused")
-
-
-def _lookup(dotted: str, document: dict[str, Any], origin: str) -> Any:
-    value: Any = document
-    for key in dotted.strip().split("."):
-        if isinstance(value, dict) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            raise CheckpointError(f"{origin}: the interpolation '${{{dotted}}}' names a key that does not exist")
-    return value
+    def _error(self, text: str) -> CheckpointError:
+        return CheckpointError(f"{self._origin}: {text}")

@@ -82,7 +82,7 @@ class NemoSection:
             CheckpointError: keys are left that nobody accounted for.
         """
         if self._left:
-            names = ", ".join(f"{self.path}.{k}".lstrip(".") for k in sorted(self._left))
+            names = ", ".join(f"{self.path}.{k}".lstrip(".") for k in sorted(self._left, key=str))
             raise CheckpointError(f"the NeMo config has keys that Sonant does not know: {names}")
         return self.dropped
 

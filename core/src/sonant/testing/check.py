@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from attrs import field, frozen
 
+from sonant.errors import SonantError
 from sonant.testing import surroundings
 
 Outcome = Literal["passed", "failed", "skipped"]
@@ -59,7 +60,9 @@ def run(check: Check) -> tuple[Outcome, str]:
 
 
 def explain(error: BaseException) -> str:
-    """An exception in one line: its type, its text, and where it was raised."""
+    """An exception in one line: its text, and for those not meant for users its type and where it was raised."""
+    if isinstance(error, SonantError):
+        return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     own = os.path.dirname(__file__)
     place = next((f for f in reversed(frames) if not f.filename.startswith((own, os.path.dirname(torch.__file__)))), None)

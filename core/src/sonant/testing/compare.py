@@ -61,4 +61,4 @@ def finite(values: Tensor, lens: Tensor, what: str) -> None:
     """Every valid frame is finite."""
     __tracebackhide__ = True
     for row, length in enumerate(lens.tolist()):
-        require(values[row, :length].isfinite().all(), f"{what} give numbers that are not finite")
+        require(values[row, : int(length)].isfinite().all(), f"{what} give numbers that are not finite")

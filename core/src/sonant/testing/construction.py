@@ -1,9 +1,10 @@
-"""What every component's constructor promises: it builds, and does nothing else."""
+"""What a component's constructor promises: it builds what the config says, and does nothing else."""
 
 from __future__ import annotations
 
 from sonant import config
 from sonant.testing import surroundings
+from sonant.testing.attributes import faults
 from sonant.testing.check import Skipped, explain, require
 from sonant.testing.subject import Subject
 
@@ -30,6 +31,16 @@ def constructor_leaves_all_else_alone(subject: Subject) -> None:
         section.config == original.config,
         f"the constructor writes into its config: {original.config} became {section.config}; copy what is to be changed",
     )
+
+
+def attributes(subject: Subject) -> None:
+    """What the parts that follow are told is there, and positive."""
+    try:
+        built = subject.construct()
+    except Exception as error:
+        raise Skipped("does not build") from error
+    found = faults(subject.spec.kind, built)
+    require(not found, "; ".join(found))
 
 
 CHECKS = (builds, constructor_leaves_all_else_alone)

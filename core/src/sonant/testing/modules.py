@@ -83,7 +83,7 @@ def gradients_reach_every_parameter(subject: Subject) -> None:
         raise Skipped("has no parameters to train")
     with torch.no_grad():
         for seed, parameter in enumerate(wanted.values()):  # off the zeros that some start from, where others get no gradient
-            parameter += 0.02 * samples.noise(*parameter.shape, seed=seed)
+            parameter.add_(0.02 * samples.noise(*parameter.shape, seed=seed))
     results = [t for t in call(subject.spec.kind, module) if t.requires_grad]
     require(results, "nothing that it returns has a gradient")
     torch.stack([(t.float() * samples.noise(*t.shape, seed=7)).sum() for t in results]).sum().backward()

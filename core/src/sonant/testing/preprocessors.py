@@ -6,24 +6,17 @@ import torch
 
 from sonant.testing import compare, samples
 from sonant.testing.check import require
+from sonant.testing.construction import attributes
 from sonant.testing.subject import Subject
 
 _LOUDNESS = 0.1
-
-
-def attributes(subject: Subject) -> None:
-    """`d_out`, `sample_rate` and `frame_rate` are there for the parts that follow."""
-    built = subject.build()
-    for name, kinds in (("d_out", int), ("sample_rate", int), ("frame_rate", (int, float))):
-        value = getattr(built, name, None)
-        require(isinstance(value, kinds) and value > 0, f"its {name} is {value!r}, not a positive number")
 
 
 @torch.no_grad()
 def shapes_and_lengths(subject: Subject) -> None:
     """`(B, N)`, `(B,)` to `(B, T, d_out)`, `(B,)` int64; so many frames a second as `frame_rate` says."""
     built = subject.build()
-    rate = int(built.sample_rate)
+    rate = built.sample_rate
     wav, lens = samples.batch((rate, 3 * rate), scale=_LOUDNESS)
     feats, frames = built(wav, lens)
     require(feats.ndim == 3, f"the features have shape {tuple(feats.shape)}, not (B, T, F)")
@@ -40,7 +33,7 @@ def shapes_and_lengths(subject: Subject) -> None:
 def padding_invariance(subject: Subject) -> None:
     """A recording gives the same features alone and in any batch."""
     built = subject.build()
-    rate = int(built.sample_rate)
+    rate = built.sample_rate
     compare.alone_and_in_company(built, *samples.batch((rate, rate // 2, rate // 3 + 1), scale=_LOUDNESS))
 
 
@@ -48,9 +41,8 @@ def padding_invariance(subject: Subject) -> None:
 def short_recordings(subject: Subject) -> None:
     """A recording without a sample, or with one, neither fails nor gives numbers that are not finite."""
     built = subject.build()
-    for lens in ((0,), (1,), (int(built.sample_rate), 0, 1)):
+    for lens in ((0,), (1,), (built.sample_rate, 0, 1)):
         feats, frames = built(*samples.batch(lens, scale=_LOUDNESS))
-        compare.lengths(frames, len(lens), feats.shape[1])
         compare.finite(feats, frames, f"recordings of {', '.join(map(str, lens))} samples")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, Final
@@ -16,6 +16,7 @@ from sonant.config import ModelConfig, Section
 from sonant.files import Files
 from sonant.registry import Registered
 from sonant.spec import ComponentSpec
+from sonant.testing.attributes import faults
 from sonant.testing.check import Skipped
 
 D_IN: Final = 16
@@ -90,7 +91,7 @@ class Subject:
         """Build it, a module in eval mode.
 
         Raises:
-            Skipped: it cannot be built, which the check `builds` reports.
+            Skipped: it cannot be built, or not be used: the checks `builds` and `attributes` say why.
         """
         try:
             built = self.construct(section, seed=seed)
@@ -98,7 +99,19 @@ class Subject:
             raise
         except Exception as error:
             raise Skipped("does not build") from error
+        if faults(self.spec.kind, built):
+            raise Skipped("its attributes are not usable")
         return built.eval() if isinstance(built, torch.nn.Module) else built
+
+    def mates(self, kind: str) -> Iterator[Subject]:
+        """Installed components of another kind to go with it: its own distribution's first, then those without a vendor."""
+
+        def nearness(component: Registered) -> tuple[bool, bool, str]:
+            own = component.plugin.distribution == self.component.plugin.distribution
+            return not own, "/" in component.spec.name, component.spec.name
+
+        for component in sorted((r for r in registry.current() if r.spec.kind == kind), key=nearness):
+            yield Subject(component)
 
 
 def _assemble(task: Subject, section: Section) -> Any:
@@ -113,14 +126,8 @@ def _assemble(task: Subject, section: Section) -> Any:
 
 
 def _part(task: Subject, kind: str) -> Subject:
-    """The first component of `kind` with a usable tiny config: the task's own distribution's, then those without a vendor."""
-
-    def nearness(component: Registered) -> tuple[bool, bool, str]:
-        own = component.plugin.distribution == task.component.plugin.distribution
-        return not own, "/" in component.spec.name, component.spec.name
-
-    for component in sorted((r for r in registry.current() if r.spec.kind == kind), key=nearness):
-        found = Subject(component)
+    """The nearest component of `kind` with a usable tiny config."""
+    for found in task.mates(kind):
         try:
             _ = found.section
         except Skipped:

@@ -6,14 +6,14 @@ from typing import Any
 
 from sonant.testing import samples
 from sonant.testing.check import require
+from sonant.testing.construction import attributes
 from sonant.testing.subject import Subject
 
 
 def vocabulary(subject: Subject) -> None:
-    """`vocab_size` ids, each with its piece."""
+    """Each of `vocab_size` ids has its piece."""
     built = subject.build()
-    size: Any = getattr(built, "vocab_size", None)
-    require(isinstance(size, int) and size > 0, f"its vocab_size is {size!r}, not a positive whole number")
+    size = built.vocab_size
     pieces = list(built.pieces(range(size)))
     require(len(pieces) == size, f"pieces() gives {len(pieces)} pieces for {size} ids")
     require(all(isinstance(piece, str) for piece in pieces), f"pieces() gives other things than text: {pieces[:8]}")
@@ -41,7 +41,7 @@ def _texts(tokenizer: Any) -> list[str]:
 def _comes_back(tokenizer: Any, id: int) -> bool:
     text = tokenizer.decode([id])
     try:
-        return bool(text.strip()) and tokenizer.decode(tokenizer.encode(text)) == text
+        return bool(text) and tokenizer.decode(tokenizer.encode(text)) == text
     except ValueError:  # not a text this tokenizer takes, such as the mark of an unknown word
         return False
 
@@ -50,4 +50,4 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-CHECKS = (vocabulary, text_round_trip)
+CHECKS = (attributes, vocabulary, text_round_trip)

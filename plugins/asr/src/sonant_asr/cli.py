@@ -14,17 +14,21 @@ DEFAULT_MODEL = "parakeet-tdt_ctc-110m"
 def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
     """`k/n`, counted from 1; by default what torchrun and Slurm launchers say."""
     if value is None:
-        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        return (rank + 1, world) if world > 1 else (1, 1)
+        rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+        if not (rank.isdecimal() and world.isdecimal() and int(rank) < max(1, int(world))):
+            raise click.BadParameter(f"RANK={rank!r} and WORLD_SIZE={world!r} are not a rank below a number of processes")
+        return (int(rank) + 1, int(world)) if int(world) > 1 else (1, 1)
     k, slash, n = value.partition("/")
-    if not (slash and k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+    if not (slash and k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
         raise click.BadParameter(f"{value!r} is not k/n with 1 <= k <= n, e.g. 2/8")
     return int(k), int(n)
 
 
 @click.command("transcribe")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("-m", "--model", default=None, help="A model's name, a Hugging Face repo, a .nemo file, a folder, or a config file.")
+@click.option(
+    "-m", "--model", default=None, help="A model's name, a Hugging Face repo, a .nemo file, a folder, or a config file."
+)
 @click.option(
     "-f",
     "--format",
@@ -45,11 +49,17 @@ def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
 @click.option("--batch-seconds", type=float, default=None, help="Most seconds of audio in one pass, padding included.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16")
-@click.option("--threads", type=click.IntRange(1), default=None, help="CPU threads of the model. Default: the CPUs this process may use.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=None, help="CPU threads of the model. Default: the CPUs this process may use."
+)
 @click.option("--channel", type=click.IntRange(0), default=None, help="The channel to hear, from 0. Default: the average of all.")
 @click.option("--decoder", default=None, help="The head of a hybrid model: ctc, rnnt or tdt. Default: its main one.")
-@click.option("--shard", callback=_shard, default=None, metavar="K/N", help="Take only every Nth recording, from the Kth. Default: $RANK.")
-@click.option("--registry", type=click.Path(exists=True, dir_okay=False), default=None, help="A file of model cards beside the packaged.")
+@click.option(
+    "--shard", callback=_shard, default=None, metavar="K/N", help="Take only every Nth recording, from the Kth. Default: $RANK."
+)
+@click.option(
+    "--registry", type=click.Path(exists=True, dir_okay=False), default=None, help="A file of model cards beside the packaged."
+)
 @click.option("--overwrite", is_flag=True, help="Transcribe again what the output already holds.")
 def transcribe_command(**options: Any) -> None:
     """Write down what is said in recordings.

@@ -39,16 +39,16 @@ def run(
 ) -> list[Failure]:
     """Transcribe `paths`; returns the recordings that failed."""
     format_name = format_name or _format_of(output)
-    items, failures = _expand(paths)
-    items = items[shard[0] - 1 :: shard[1]]
-    if overwrite and output is not None:
-        _clear(output)
-    sink = outputs.open_sink(output, format_name, items, shard)
+    found, failures = _expand(paths)
+    sink = outputs.open_sink(output, format_name, found, shard, overwrite=overwrite)
+    items = found[shard[0] - 1 :: shard[1]]
     todo = [item for item in items if not sink.is_done(item)]
     if len(todo) < len(items):
-        click.echo(f"{len(items) - len(todo)} of {len(items)} recordings are already in {output}; --overwrite does them again", err=True)
+        click.echo(
+            f"{len(items) - len(todo)} of {len(items)} recordings are already in {output}; --overwrite does them again", err=True
+        )
     if todo:
-        torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(threads or _usable_cpus())
         recognizer = sonant.load(model, device=device, dtype=dtype, registry=registry)
         results = recognizer.transcribe(
             todo,
@@ -85,7 +85,6 @@ def _expand(paths: Sequence[str]) -> tuple[list[Item], list[Failure]]:
     return items, failures
 
 
-def _clear(output: str) -> None:
-    path = Path(output)
-    if path.is_file():
-        path.unlink()
+def _usable_cpus() -> int:
+    """The CPUs this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,53 @@
+# Everything lives in .venv inside the checkout, made on first use by PYTHON (3.11 or newer). Nothing else is changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DISTRIBUTIONS := core plugins/features plugins/encoders plugins/asr
+CASES := tests/nemo-cases
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo    install into $(VENV), transcribe a recording of this repository, print its words with times"
+	@echo "make test    install what the tests need, then run ruff, mypy and pytest (PYTEST='-k name' passes options on)"
+	@echo "make lint    only ruff and mypy"
+	@echo "make clean   remove $(VENV), caches and build outputs"
+	@echo "PYTHON=python3.12 names the Python that $(VENV) is made with; now: $(PYTHON)"
+
+demo: $(VENV)/.installed
+	@echo "This tiny model knows only this one recording. Start and end in seconds, and the word:"
+	@$(BIN)/sonant transcribe $(CASES)/a.wav --model $(CASES)/fastconformer_tdt_bpe.nemo --timestamps word
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache $(DISTRIBUTIONS:%=%/dist) $(DISTRIBUTIONS:%=%/build)
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# A stamp a stage: a second call does nothing, a changed requirement installs again.
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Sonant needs Python 3.11 or newer, and '$(PYTHON)' is not. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a virtual environment with pip. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created constraints.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
+	@echo "Installing into $(VENV). The first time takes minutes: torch is large."
+	$(PIP) install --constraint constraints.txt $(DISTRIBUTIONS:%=--editable ./%)
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.installed requirements-dev.txt
+	$(PIP) install --constraint constraints.txt --requirement requirements-dev.txt
+	@touch $@

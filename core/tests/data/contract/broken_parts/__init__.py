@@ -1,0 +1,1 @@
+"""Parts that each break one promise of the contract."""

@@ -1,0 +1,117 @@
+"""The name of each component says what is wrong with it."""
+
+from __future__ import annotations
+
+from sonant import ComponentSpec, hookimpl
+
+SONANT_API = 1
+
+_TINY = {
+    "Blocks": {"bins": 16},
+    "RunningMean": {"width": 8},
+    "Loose": {"width": 8},
+    "Changed": {"width": 8},
+    "Helpless": {"width": 8},
+    "Unwritable": {"width": 8},
+    "Indulgent": {"width": 8},
+}
+
+
+def _spec(kind, name, config, **more):
+    home = "good_parts" if config in ("Blocks", "RunningMean", "Empty", "Letters") else "broken_parts"
+    return ComponentSpec(
+        kind=kind,
+        name=f"broken/{name}",
+        target=f"broken_parts.{kind}:" + name.title().replace("_", ""),
+        config=f"{home}.config:{config}",
+        doc=more.pop("doc", f"A {kind}, broken."),
+        tiny=more.pop("tiny", _TINY.get(config, {})),
+        **more,
+    )
+
+
+def _encoders():
+    same = {"target": "good_parts.encoder:RunningMean"}
+    specs = [
+        ("no_doc", "RunningMean", {"doc": " "}),
+        ("long_doc", "RunningMean", {"doc": "One line.\nAnother."}),
+        ("config_can_change", "Loose", {}),
+        ("field_without_help", "Helpless", {}),
+        ("tiny_does_not_fill", "RunningMean", {"tiny": {"widht": 8}}),
+        ("config_grows", "Changed", {}),
+        ("config_is_no_yaml", "Unwritable", {}),
+        ("takes_any_key", "Indulgent", {}),
+    ]
+    for name, config, more in specs:
+        yield ComponentSpec(
+            **{
+                "kind": "encoder",
+                "name": f"broken/{name}",
+                "config": f"{'good' if config == 'RunningMean' else 'broken'}_parts.config:{config}",
+                "doc": "An encoder, broken.",
+                "tiny": _TINY[config],
+            }
+            | same
+            | more
+        )
+
+
+_BY_KIND = {
+    "encoder": (
+        "RunningMean",
+        "raises",
+        "writes_environment",
+        "changes_folder",
+        "changes_dtype",
+        "seeds",
+        "writes_config",
+        "forgets_a_number",
+        "forgets_a_table",
+        "keeps_dropout",
+        "counts_calls",
+        "loses_precision",
+        "refuses_float32",
+        "unused_parameter",
+        "detached_parameter",
+        "no_subsampling",
+        "wrong_width",
+        "int32_lengths",
+        "too_many_frames",
+        "leaks_padding",
+        "relative_lengths",
+        "forgets_to_unsort",
+        "fails_on_nothing",
+        "forgets_between_pieces",
+        "loses_the_last_piece",
+    ),
+    "preprocessor": (
+        "Blocks",
+        "no_sample_rate",
+        "wrong_frame_rate",
+        "int32_lengths",
+        "normalizes_padding",
+        "one_frame_deviation",
+    ),
+    "augmentation": ("Empty", "always", "shortens", "never"),
+    "decoder": ("Empty", "other_width", "unknown_search"),
+    "search": (
+        "Empty",
+        "one_for_all",
+        "lacks_ends",
+        "goes_back",
+        "ends_early",
+        "finds_blanks",
+        "plain_tuples",
+        "searches_padding",
+        "always_one",
+        "finds_nothing",
+    ),
+    "tokenizer": ("Letters", "counts_wrong", "numbered_pieces", "ids_from_one", "writes_backwards", "only_reads"),
+}
+
+
+@hookimpl
+def sonant_components():
+    named = [_spec(kind, name, config) for kind, (config, *names) in _BY_KIND.items() for name in names]
+    carriers = [_spec("decoder", f"carries_{name}", "Empty") for name in _BY_KIND["search"][1:]]
+    return [*_encoders(), *named, *carriers]

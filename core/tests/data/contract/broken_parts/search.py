@@ -1,0 +1,66 @@
+"""Searches that each break one promise."""
+
+from __future__ import annotations
+
+import attrs
+from good_parts.search import Best
+
+from sonant.protocols import Hypothesis
+
+
+class OneForAll(Best):
+    def __call__(self, decoder, enc, lens):
+        return super().__call__(decoder, enc, lens)[-1:]
+
+
+class LacksEnds(Best):
+    def read(self, labels, blank):
+        return attrs.evolve(super().read(labels, blank), ends=())
+
+
+class GoesBack(Best):
+    def read(self, labels, blank):
+        found = super().read(labels, blank)
+        return attrs.evolve(found, starts=found.starts[::-1])
+
+
+class EndsEarly(Best):
+    def read(self, labels, blank):
+        found = super().read(labels, blank)
+        return attrs.evolve(found, ends=tuple(start - 1 for start in found.starts))
+
+
+class FindsBlanks(Best):
+    def read(self, labels, blank):
+        times = tuple(range(len(labels)))
+        return Hypothesis(tokens=tuple(labels), starts=times, ends=times)
+
+
+class PlainTuples(Best):
+    def read(self, labels, blank):
+        return Plain(*attrs.astuple(super().read(labels, blank)))
+
+
+@attrs.frozen
+class Plain:
+    tokens: tuple
+    starts: tuple
+    ends: tuple
+    score: float
+
+
+class SearchesPadding(Best):
+    def __call__(self, decoder, enc, lens):
+        scores = decoder.score(enc)
+        best = (scores - scores.mean(1, keepdim=True)).argmax(-1).tolist()
+        return [self.read(row[:n], decoder.vocab_size) for row, n in zip(best, lens.tolist(), strict=True)]
+
+
+class AlwaysOne(Best):
+    def read(self, labels, blank):
+        return super().read(labels or [0], blank)
+
+
+class FindsNothing(Best):
+    def read(self, labels, blank):
+        return super().read([], blank)

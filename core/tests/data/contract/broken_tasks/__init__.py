@@ -1,0 +1,1 @@
+"""Tasks that each break one promise of the contract."""

@@ -1,0 +1,25 @@
+"""The name of each task says what is wrong with it; their parts are good."""
+
+from __future__ import annotations
+
+from good_parts import plugin as good
+
+from sonant import ComponentSpec, hookimpl
+
+SONANT_API = 1
+
+
+@hookimpl
+def sonant_components():
+    parts = next(spec.parts for spec in good.sonant_components() if spec.name == "spell")
+    return [
+        ComponentSpec(
+            kind="task",
+            name=f"broken/{name}",
+            target="broken_tasks.task:" + name.title().replace("_", ""),
+            config="good_parts.config:Empty",
+            doc="A task, broken.",
+            parts=parts,
+        )
+        for name in ("loses_one", "draws_anew", "cannot_be_built")
+    ]

@@ -1,0 +1,25 @@
+"""Tasks that each break one promise."""
+
+from __future__ import annotations
+
+import torch
+from good_parts.task import Speller
+
+
+class LosesOne(Speller):
+    def infer(self, batch):
+        return super().infer(batch)[1:]
+
+
+class DrawsAnew(Speller):
+    """Its random bias is no part of what is saved."""
+
+    def __init__(self, config, **parts):
+        super().__init__(config, **parts)
+        self.tokenizer.symbols = [self.tokenizer.symbols[i] for i in torch.randperm(len(self.tokenizer.symbols), device="cpu")]
+
+
+class CannotBeBuilt(Speller):
+    @classmethod
+    def from_parts(cls, config, parts):
+        raise ValueError("no encoder is good enough")

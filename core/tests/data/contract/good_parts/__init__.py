@@ -1,0 +1,1 @@
+"""Small parts that keep every promise of the contract."""

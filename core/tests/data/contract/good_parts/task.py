@@ -1,0 +1,25 @@
+"""A task: recordings to texts."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Speller(nn.Module):
+    def __init__(self, config, *, preprocessor, tokenizer, encoder, decoder):
+        super().__init__()
+        self.config = config
+        self.preprocessor, self.encoder, self.decoder = preprocessor, encoder, decoder
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_parts(cls, config, parts):
+        return cls(config, **parts)
+
+    @torch.inference_mode()
+    def infer(self, batch):
+        feats, lens = self.preprocessor(batch.wav, batch.lens)
+        enc, lens = self.encoder(feats, lens)
+        best = self.decoder.score(enc)[..., :-1].argmax(-1).tolist()
+        return [self.tokenizer.decode(row[:n]) for row, n in zip(best, lens.tolist(), strict=True)]

@@ -1,0 +1,1 @@
+"""A plugin that has to import torch to describe itself."""

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from sonant import ComponentSpec, hookimpl
+
+SONANT_API = 1
+
+
+@hookimpl
+def sonant_components():
+    return [
+        ComponentSpec(kind="loss", name="heavy", target="good_parts.loss:Zero", config="heavy_config.config:Heavy", doc="A loss.")
+    ]
