@@ -131,21 +131,17 @@ def in_a_process(args: list[str], environment: dict[str, str]) -> tuple[int, str
     return done.returncode, done.stdout + done.stderr
 
 
-def install(project: Path) -> tuple[int, str]:
-    """What pip would leave behind for a project with a src folder: its metadata, and its modules on the path."""
-    metadata = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
-    assert metadata["build-system"]["build-backend"]
-    about = metadata["project"]
-    info = project / "src" / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
+def metadata(project: Path) -> None:
+    """What pip would write for a project with a `src` folder, beside its modules."""
+    described = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    assert described["build-system"]["build-backend"]
+    name, version = described["project"]["name"], described["project"]["version"]
+    info = project / "src" / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n")
-    groups = about["entry-points"].items()
-    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()) for group, entries in groups]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    sys.path.insert(0, str(project / "src"))
-    importlib.invalidate_caches()
-    plugins.refresh()
-    return 0, ""
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    with (info / "entry_points.txt").open("w") as file:
+        for group, entries in described["project"]["entry-points"].items():
+            file.write(f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in entries.items()))
 
 
 class Session:
@@ -155,6 +151,7 @@ class Session:
         self.page = page
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
         self.status = 0
+        self.installed: list[str] = []
 
     def run(self, block: Block) -> None:
         if block.file is not None:
@@ -207,7 +204,7 @@ class Session:
             name, _, environment[name] = words.pop(0).partition("=")
         match words:
             case ["sonant", *args] if environment:
-                return in_a_process(args, environment)
+                return in_a_process(args, {"PYTHONPATH": os.pathsep.join(self.installed)} | environment)
             case ["sonant", *args, ">", file]:
                 status, output = sonant_command(args)
                 Path(file).write_text(output, "utf-8")
@@ -227,9 +224,17 @@ class Session:
             case ["mkdir", folder]:
                 Path(folder).mkdir()
                 return 0, ""
-            case ["pip", "install", "-e", project] | ["pip", "install", project]:
-                return install(Path(project))
+            case ["pip", "install", "-e", project]:
+                return self._install(Path(project))
         raise AssertionError(f"this test does not know the command {words[0]!r}")
+
+    def _install(self, project: Path) -> tuple[int, str]:
+        metadata(project)
+        self.installed.append(str((project / "src").resolve()))
+        sys.path.insert(0, self.installed[-1])
+        importlib.invalidate_caches()
+        plugins.refresh()
+        return 0, ""
 
     def _yaml(self, block: Block) -> None:
         data = yaml.safe_load(block.text)

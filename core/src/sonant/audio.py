@@ -29,7 +29,7 @@ _MOST_CHANNELS = 64
 _SHOULD_BE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNCOUNTED = 2**62  # libsndfile gives a flac file from a pipe a length beyond this
 _BAD_SEEK = 39  # libsndfile's SFE_BAD_SEEK
-_MP3_SLACK = 2 * 1152  # encoders differ by a frame in what they count
+_MP3_SLACK = 1152  # a frame; encoders differ in what they count
 
 
 def read(
@@ -177,16 +177,27 @@ def _from_array(source: Any, sample_rate: int) -> tuple[Samples, int]:
         raise AudioError(f"{type(source).__name__} is not audio: {error}") from error
     if array.dtype.kind not in "fiu":
         raise AudioError(f"expected a path, a file object or an array of numbers, not {type(source).__name__}")
+    if array.size == 0:
+        return np.zeros((0, 1), dtype=np.float32), rate
     if array.ndim == 2 and array.shape[0] < array.shape[1] and array.shape[0] <= _MOST_CHANNELS:
         array = array.T
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] > _MOST_CHANNELS:
         raise AudioError(f"an array of shape {array.shape} is not a recording: expected (N,), (N, C) or (C, N)")
-    if array.dtype.kind in "iu":
-        info = np.iinfo(array.dtype)
-        array = (array.astype(np.float64) - (info.max + 1) / 2 * (array.dtype.kind == "u")) / (2.0 ** (info.bits - 1))
-    return np.ascontiguousarray(array, dtype=np.float32), rate
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which `read` refuses
+        return np.ascontiguousarray(_scaled(array), dtype=np.float32), rate
+
+
+def _scaled(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Integers to [-1, 1) by their range."""
+    if array.dtype.kind == "f":
+        return array
+    if array.dtype.itemsize > 4:
+        raise AudioError(f"{array.dtype} samples have no range that is usual for audio; give float32, int16 or int32")
+    info = np.iinfo(array.dtype)
+    middle = 0 if array.dtype.kind == "i" else (info.max + 1) / 2
+    return (array.astype(np.float64) - middle) / 2.0 ** (info.bits - 1)
 
 
 def _numpy(source: Any) -> npt.NDArray[Any]:
@@ -198,7 +209,8 @@ def _numpy(source: Any) -> npt.NDArray[Any]:
 
 def _mono(samples: Samples, channel: int | None) -> Samples:
     if channel is None:
-        return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+        with np.errstate(invalid="ignore"):  # infinities of both signs; `read` refuses them
+            return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
     if not 0 <= channel < samples.shape[1]:
         raise AudioError(f"there is no channel {channel}: the recording has {samples.shape[1]}, numbered from 0")
     return np.ascontiguousarray(samples[:, channel])

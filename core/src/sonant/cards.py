@@ -12,7 +12,6 @@ import fnmatch
 import logging
 import os
 import re
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from attrs import evolve, field, frozen
 from sonant import config as configs
 from sonant import index, plugins
 from sonant.errors import ConfigError, DuplicateName, UnknownName
+from sonant.plugins import Plugin
 
 log = logging.getLogger(__name__)
 
@@ -71,87 +71,118 @@ class ModelCard:
     origin: str | None = None
 
 
+@frozen
+class _Entry:
+    """A card as it stands in a file. Filled and checked when it is asked for: most never are."""
+
+    name: str
+    values: Mapping[str, Any]
+    origin: str
+    plugin: Plugin | None = None
+    folder: Path | None = None
+
+    @property
+    def repo(self) -> Any:
+        source = self.values.get("source")
+        return source.get("hf") if isinstance(source, Mapping) else None
+
+    def card(self) -> ModelCard:
+        card = configs.fill(ModelCard, {"name": self.name, **self.values}, f"{self.origin}: models.{self.name}")
+        assert isinstance(card, ModelCard)
+        if self.folder is None or card.source.file is None or card.source.hf:
+            return card
+        return evolve(card, source=evolve(card.source, file=str(self.folder / Path(card.source.file).expanduser())))
+
+
+def _entries(data: Mapping[str, Any], origin: str, plugin: Plugin | None = None, folder: Path | None = None) -> list[_Entry]:
+    for key in data:
+        if key not in ("components", "models"):
+            raise ConfigError(f"{origin}: {key}: unknown section; the sections are components and models")
+    models = data.get("models") or {}
+    if not isinstance(models, Mapping):
+        raise ConfigError(f"{origin}: models: expected a mapping from names to cards, not a {type(models).__name__}")
+    for name, values in models.items():
+        if not isinstance(name, str) or not isinstance(values, Mapping) or "name" in values:
+            raise ConfigError(f"{origin}: models.{name}: expected a name and below it the other fields of the card")
+    return [_Entry(name, values, origin, plugin, folder) for name, values in models.items()]
+
+
 def read_cards(data: Mapping[str, Any], origin: str) -> dict[str, ModelCard]:
     """The cards under `models:` of one file of the form of `registry.yaml`.
 
     Raises:
         ConfigError: the file has other sections than `components` and `models`, or a card has an unknown key or lacks one.
     """
-    for key in data:
-        if key not in ("components", "models"):
-            raise ConfigError(f"{origin}: {key}: unknown section; the sections are components and models")
-    entries = data.get("models") or {}
-    if not isinstance(entries, Mapping):
-        raise ConfigError(f"{origin}: models: expected a mapping from names to cards, not a {type(entries).__name__}")
-    cards = {}
-    for name, values in entries.items():
-        if not isinstance(name, str) or not isinstance(values, Mapping) or "name" in values:
-            raise ConfigError(f"{origin}: models.{name}: expected a name and below it the other fields of the card")
-        cards[name] = configs.fill(ModelCard, {"name": name, **values}, f"{origin}: models.{name}")
-    return cards
+    return {entry.name: entry.card() for entry in _entries(data, origin)}
 
 
-def _claims(extra: Path | str | None) -> dict[str, dict[str, ModelCard]]:
-    """The cards of each name, by who provides them: more than one only where plugins compete."""
-    packaged = read_cards(index.packaged(), "registry.yaml")
-    claims: dict[str, dict[str, ModelCard]] = defaultdict(dict)
+def _claims(extra: Path | str | None) -> dict[str, list[_Entry]]:
+    """What stands in the files for each name: more than one entry only where plugins compete."""
+    claims = {entry.name: [entry] for entry in _entries(index.packaged(), "registry.yaml")}
     for plugin in plugins.installed():
-        for file in plugin.cards:
-            try:
-                cards = read_cards(configs.parse_yaml(file.read_text("utf-8"), file.name), file.name)
-            except (ConfigError, OSError, UnicodeDecodeError) as error:  # a broken plugin never breaks the host
-                log.warning("%s: its model cards cannot be used: %s", plugin.label, error)
-                continue
-            for name, card in cards.items():
-                claims[name][plugin.label] = card
-    claims = {name: {"registry.yaml": card} for name, card in packaged.items()} | claims
+        for entry in _entries_of(plugin):
+            others = [e for e in claims.get(entry.name, []) if e.plugin not in (None, plugin)]
+            claims[entry.name] = [*others, entry]
     user = extra or os.environ.get("SONANT_REGISTRY")
     if user:
-        cards = read_cards(configs.load_yaml(user), str(user))
-        claims |= {name: {str(user): _relative_to(card, Path(user).parent)} for name, card in cards.items()}
+        entries = _entries(configs.load_yaml(user), str(user), folder=Path(user).parent)
+        claims |= {entry.name: [entry] for entry in entries}
     return claims
 
 
-def _relative_to(card: ModelCard, folder: Path) -> ModelCard:
-    source = card.source
-    if source.file is None or source.hf:
-        return card
-    return evolve(card, source=evolve(source, file=str(folder / Path(source.file).expanduser())))
-
-
-def all_cards(extra: Path | str | None = None) -> dict[str, ModelCard]:
-    """Every known card by name. `extra` (or `SONANT_REGISTRY`) is a user's file of the form of `registry.yaml`."""
-    return {name: next(iter(cards.values())) for name, cards in _claims(extra).items()}
+def _entries_of(plugin: Plugin) -> list[_Entry]:
+    found = []
+    for file in plugin.cards:
+        try:
+            found += _entries(configs.parse_yaml(file.read_text("utf-8"), file.name), f"{plugin.label}: {file.name}", plugin)
+        except (ConfigError, OSError, UnicodeDecodeError) as error:  # a broken plugin never breaks the host
+            log.warning("%s: its model cards cannot be used: %s", plugin.label, error)
+    return found
 
 
 def matching(pattern: str = "*", extra: Path | str | None = None) -> list[ModelCard]:
-    """Cards whose name matches a shell-style pattern; a plain word matches anywhere in the name."""
+    """The known cards whose name matches a shell-style pattern; a plain word matches anywhere in the name.
+
+    `extra` (or `SONANT_REGISTRY`) is a user's file of the form of `registry.yaml`.
+
+    Raises:
+        ConfigError: a card of the user's file is wrong. Those of plugins are left out with a warning.
+    """
     if not any(c in pattern for c in "*?["):
         pattern = f"*{pattern}*"
-    return [card for name, card in sorted(all_cards(extra).items()) if fnmatch.fnmatch(name, pattern)]
+    found = []
+    for name, entries in sorted(_claims(extra).items()):
+        if fnmatch.fnmatchcase(name, pattern):
+            try:
+                found.append(entries[0].card())
+            except ConfigError as error:
+                if entries[0].plugin is None:
+                    raise
+                log.warning("%s", error)
+    return found
 
 
 def find(name: str, extra: Path | str | None = None) -> ModelCard | None:
-    """The card called `name`, by its own name or by its Hugging Face repo id.
+    """The card called `name`, by its own name or by its Hugging Face repo id; `extra` as in `matching`.
 
     Raises:
         DuplicateName: more than one distribution has a card of that name.
+        ConfigError: the card is wrong.
     """
     claims = _claims(extra)
-    found = claims.get(name) or next(
-        (cards for cards in reversed(claims.values()) if any(c.source.hf == name for c in cards.values())), None
-    )
+    of_repo = (entries for entries in reversed(claims.values()) if any(entry.repo == name for entry in entries))
+    found = claims.get(name) or next(of_repo, None)
     if found is None:
         return None
     if len(found) > 1:
-        raise DuplicateName(f"the model {name!r} is registered by {' and '.join(found)}; uninstall one, or set SONANT_PLUGINS")
-    return next(iter(found.values()))
+        owners = " and ".join(entry.plugin.label for entry in found if entry.plugin)
+        raise DuplicateName(f"the model {name!r} is registered by {owners}; uninstall one, or set SONANT_PLUGINS")
+    return found[0].card()
 
 
 def unknown(name: str, extra: Path | str | None = None) -> UnknownName:
     """The error for a name that is neither a file nor a card nor a repo id."""
-    known = [*all_cards(extra)]
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, _claims(extra), n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
     return UnknownName(
         f"{name!r} is no file, folder or known model. {hint}`sonant models` lists the known ones; "

@@ -76,7 +76,8 @@ def _expand_one(source: Any, number: int) -> Iterator[Item]:
         else:
             yield Item(path, str(source))
     else:
-        name = str(getattr(source, "name", f"input {number}"))
+        name = getattr(source, "name", None)  # of a file; tensors have one too, of another kind
+        name = name if isinstance(name, str) else f"input {number}"
         yield Item(audio.rewindable(source) if hasattr(source, "read") else source, name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -43,6 +44,9 @@ def write_safetensors(state: Mapping[str, torch.Tensor], path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / path.name
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in state.items()}, whole, metadata={"format": "pt"})
+        usual = Path(folder) / "usual"
+        usual.touch()
+        shutil.copymode(usual, whole)  # safetensors makes a file that only its owner can read
         os.replace(whole, path)
 
 

@@ -16,7 +16,7 @@ def faults(kind: str, built: Any) -> list[str]:
     """What is wrong with the attributes of a component, none where all are positive numbers."""
     found = []
     for name, types in _NEEDED.get(kind, {}).items():
-        value = getattr(built, name, None)
+        value: Any = getattr(built, name, None)
         if type(value) not in types or value <= 0:
             found.append(f"its {name} is {value!r}, not a positive {'whole ' if types == _WHOLE else ''}number")
     return found

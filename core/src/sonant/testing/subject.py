@@ -87,11 +87,11 @@ class Subject:
             sizes = {"d_in": D_IN, "vocab_size": VOCAB_SIZE, "files": self.files}
             return instantiate(section, self.label, sizes)
 
-    def build(self, section: Section | None = None, *, seed: int = 0) -> Any:
+    def attempt(self, section: Section | None = None, *, seed: int = 0) -> Any:
         """Build it, a module in eval mode.
 
         Raises:
-            Skipped: it cannot be built, or not be used: the checks `builds` and `attributes` say why.
+            Skipped: it cannot be built, and the check `builds` says why.
         """
         try:
             built = self.construct(section, seed=seed)
@@ -99,9 +99,18 @@ class Subject:
             raise
         except Exception as error:
             raise Skipped("does not build") from error
+        return built.eval() if isinstance(built, torch.nn.Module) else built
+
+    def build(self, *, seed: int = 0) -> Any:
+        """Build it, fit to be used.
+
+        Raises:
+            Skipped: it cannot be built or not be used, and the checks `builds` and `attributes` say why.
+        """
+        built = self.attempt(seed=seed)
         if faults(self.spec.kind, built):
             raise Skipped("its attributes are not usable")
-        return built.eval() if isinstance(built, torch.nn.Module) else built
+        return built
 
     def mates(self, kind: str) -> Iterator[Subject]:
         """Installed components of another kind to go with it: its own distribution's first, then those without a vendor."""

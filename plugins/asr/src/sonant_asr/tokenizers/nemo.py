@@ -1,4 +1,4 @@
-"""NeMo's tokenizers as ours, and back. NeMo names them by `type`, and its files by `nemo:` values that the reader resolves first."""
+"""NeMo's tokenizers as ours, and back. NeMo names them by `type`, and files by `nemo:` values that the reader resolves first."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Prediction(nn.Module):
         return self.dropout(out), state
 
     def one(self, labels: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
-        """One more label for each row, `(R,)` to `(R, P)` and the next state. A step at a time the cells themselves are faster."""
+        """One more label for each row, `(R,)` to `(R, P)` and the next state. A step at a time, the bare cells are faster."""
         x = self.embed(labels)
         shape = (self.lstm.num_layers, len(labels), x.shape[-1])
         h, c = state if state is not None else (x.new_zeros(shape), x.new_zeros(shape))

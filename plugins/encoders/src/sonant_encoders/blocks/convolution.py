@@ -16,7 +16,7 @@ class MaskedGroupNorm(nn.GroupNorm):
             return super().forward(x)
         grouped = x.unflatten(1, (self.num_groups, -1))  # (B, G, D / G, T)
         valid = mask[:, None, None, :]
-        count = mask.sum(1)[:, None, None, None] * grouped.shape[2]
+        count = mask.sum(1).clamp(min=1)[:, None, None, None] * grouped.shape[2]
         mean = grouped.masked_fill(~valid, 0.0).sum((2, 3), keepdim=True) / count
         variance = (grouped - mean).masked_fill(~valid, 0.0).square().sum((2, 3), keepdim=True) / count
         normal = ((grouped - mean) * torch.rsqrt(variance + self.eps)).flatten(1, 2)

@@ -52,6 +52,8 @@ class ConformerConfig:
             raise ValueError(f"n_heads {self.n_heads} does not divide d_model {self.d_model}")
         if self.subsampling_factor < 2 or self.subsampling_factor & (self.subsampling_factor - 1):
             raise ValueError(f"subsampling_factor {self.subsampling_factor} is not a power of two from 2 on")
+        if not 0 <= self.stochastic_depth_drop_prob < 1 or not 1 <= self.stochastic_depth_start_layer <= self.n_layers:
+            raise ValueError("stochastic_depth_drop_prob must lie in [0, 1), and stochastic_depth_start_layer in [1, n_layers]")
         for size in self.contexts:
             context.check(self.att_context_style, size)
         probabilities = self.att_context_probs
@@ -69,7 +71,8 @@ class ConformerConfig:
             self.conv_norm_type.startswith("group_norm") and groups.isdigit() and int(groups) > 0 and self.d_model % int(groups) == 0
         ):
             raise ValueError(
-                f"conv_norm_type {self.conv_norm_type!r} is not one of batch_norm, layer_norm, group_normN (N dividing {self.d_model})"
+                f"conv_norm_type {self.conv_norm_type!r} is not one of batch_norm, layer_norm, group_normN "
+                f"(N dividing {self.d_model})"
             )
 
     @property

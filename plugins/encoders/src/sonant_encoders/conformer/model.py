@@ -80,8 +80,9 @@ class Conformer(nn.Module):
         keys = None if full else torch.stack([torch.zeros_like(lens), lens])
         mask = None if full else lengths.mask(lens, frames)
         for depth, layer in enumerate(self.layers):
-            if not self._is_skipped(depth):
-                x, _ = layer(x, Visibility(rows, keys), mask)
+            changed, _ = layer(x, Visibility(rows, keys), mask)
+            rate = self._skip_rate(depth)
+            x = changed if rate == 0 else x + (changed - x) * ((torch.rand(()) >= rate) / (1 - rate))
         return self.out(x), lens
 
     def _embed(self, feats: Tensor, lens: Tensor, *, start: bool) -> tuple[Tensor, Tensor]:
@@ -100,28 +101,27 @@ class Conformer(nn.Module):
             return known[int(torch.multinomial(torch.tensor(odds), 1))]
         return known[0]
 
-    def _is_skipped(self, depth: int) -> bool:
-        """Stochastic depth (Huang et al., 2016), in training only."""
+    def _skip_rate(self, depth: int) -> float:
+        """How often stochastic depth (Huang et al., 2016) skips a layer: in training only, and the more the deeper it lies."""
         config = self.config
-        if not self.training or config.stochastic_depth_drop_prob == 0 or depth < config.stochastic_depth_start_layer:
-            return False
-        share = 1.0
-        if config.stochastic_depth_mode == "linear":
-            first = config.stochastic_depth_start_layer
-            share = (depth - first + 1) / max(1, config.n_layers - first)
-        return bool(torch.rand(()) < config.stochastic_depth_drop_prob * share)
+        first = config.stochastic_depth_start_layer
+        if not self.training or depth < first:
+            return 0.0
+        share = (depth - first + 1) / (config.n_layers - first) if config.stochastic_depth_mode == "linear" else 1.0
+        return config.stochastic_depth_drop_prob * share
 
     @property
     def streams(self) -> bool:
         """Whether frames come out final before the recording ends."""
         config = self.config
-        right = config.contexts[0][-1]
-        whole_chunks = config.att_context_style == "chunked_limited" and right >= 0
-        causal_attention = whole_chunks or (config.att_context_style == "regular" and right == 0)
-        return config.causal_downsampling and config.conv_context[1] == 0 and causal_attention
+        causal = config.causal_downsampling and config.conv_context[1] == 0 and not config.conv_norm_type.startswith("group_norm")
+        return causal and self._chunk(config.contexts[0]) > 0
 
     def _chunk(self, size: Sequence[int]) -> int:
-        return size[1] + 1 if self.config.att_context_style == "chunked_limited" else 1
+        """How many frames become final together; 0 where none does before the end."""
+        if self.config.att_context_style == "chunked_limited":
+            return size[1] + 1
+        return 1 if self.config.att_context_style == "regular" and size[1] == 0 else 0
 
     def init_state(self, batch: int) -> StreamState:
         """The state before the first frame of `batch` streams.
@@ -131,8 +131,8 @@ class Conformer(nn.Module):
         """
         if not self.streams:
             raise ValueError(
-                "this encoder does not stream: that needs causal_downsampling: true, conv_context_size: causal, and "
-                "att_context_style chunked_limited (or regular with a right context of 0)"
+                "this encoder does not stream: that needs causal_downsampling: true, conv_context_size: causal, a conv_norm_type "
+                "other than group_norm, and att_context_style chunked_limited (or regular with a right context of 0)"
             )
         weight = self.pre_encode.out.weight
         return StreamState(torch.zeros(batch, 0, self.d_in, dtype=weight.dtype, device=weight.device))
@@ -143,9 +143,12 @@ class Conformer(nn.Module):
         """Feed `(B, T, F)` more features; returns the frames `(B, T', D)` that are final by now, their number `(B,)`, and the next
         state. All streams of the batch advance together; only in the `last` piece may they be valid to different lengths."""
         size = self._context(att_context_size)
+        chunk = self._chunk(size)
+        if chunk == 0:
+            raise ValueError(f"att_context_size {list(size)} looks ahead without end, so that nothing is final before the recording is")
         feats = torch.cat([state.pending, feats.to(state.pending.dtype)], dim=1)
         lens = lens + state.pending.shape[1]
-        ready = self._ready(feats.shape[1], state, self._chunk(size))
+        ready = self._ready(feats.shape[1], state, chunk)
         if not last and ready == 0:
             empty = feats.new_zeros(feats.shape[0], 0, self.d_out)
             return empty, torch.zeros_like(lens), StreamState(feats, state.frames, state.caches)

@@ -1,4 +1,4 @@
-"""The formula of `rel_pos_attention` written for clarity: every score is gathered by its distance. Slow, exact, differentiable."""
+"""The formula of `rel_pos_attention` written for clarity: every score gathered by its distance. Slow, exact, differentiable."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Acme's speech encoders for Sonant."""

@@ -1,0 +1,35 @@
+"""Every component of every plugin in this repository keeps the contract."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from sonant.testing import contract
+
+ROOT = Path(__file__).resolve().parent.parent
+DISTRIBUTIONS = sorted(tomllib.loads(p.read_text("utf-8"))["project"]["name"] for p in ROOT.glob("plugins/*/pyproject.toml"))
+CHECKS = [check for distribution in DISTRIBUTIONS for check in contract.checks(distribution)]
+
+NOT_APPLICABLE = {
+    "encoder conformer: streaming equals offline": "does not stream",
+    "encoder transformer: streaming equals offline": "does not stream",
+    "preprocessor log_mel: gradients reach every parameter": "has no parameters to train",
+    "augmentation spec_augment: gradients reach every parameter": "has no parameters to train",
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.label)
+def test_contract(check: contract.Check) -> None:
+    reason = NOT_APPLICABLE.get(check.label)
+    if reason is None:
+        check()
+    else:
+        with pytest.raises(contract.Skipped, match=reason):
+            check()
+
+
+def test_what_does_not_apply_is_there() -> None:
+    assert NOT_APPLICABLE.keys() <= {check.label for check in CHECKS}
