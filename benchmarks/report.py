@@ -1,6 +1,6 @@
 """Write `benchmarks/RESULTS.md` from the rows of `benchmarks/results.jsonl`.
 
-    python benchmarks/report.py
+python benchmarks/report.py
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ def _speed(rows: list[dict[str, Any]]) -> str:
         return ""
     versions = rows[-1]["versions"]
     names = ", ".join(f"{v['name']} on torch {v['torch']}" for v in versions.values())
-    lines = [f"\n{names}; {rows[-1]['threads']} threads.\n", "| what | dtype | Sonant | NeMo | ratio | note |", "|---|---|---|---|---|---|"]
+    lines = [
+        f"\n{names}; {rows[-1]['threads']} threads.\n",
+        "| what | dtype | Sonant | NeMo | ratio | note |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         cells = [_cell(row, side) for side in ("sonant", "nemo")]
         lines.append(f"| {row['what']} | {row['dtype']} | {cells[0]} | {cells[1]} | {row['ratio']:.2f} | {row['note']} |")

@@ -27,7 +27,11 @@ class Worker:
 
     def __init__(self, python: str, script: str, threads: int) -> None:
         self._process = subprocess.Popen(
-            [python, str(HERE / "workers" / script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [python, str(HERE / "workers" / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         answer = self.ask("versions", threads=threads)
         self.versions, self.import_seconds = answer["value"], answer["seconds"]
@@ -70,7 +74,9 @@ def main() -> None:
         }
         loads = {name: side.ask("load", file=options.model, dtype=dtype) for name, side in sides.items()}
         assert loads["sonant"]["value"] == loads["nemo"]["value"], "the two sides do not have the same number of parameters"
-        rows.append(_row("load", dtype, {n: [a["seconds"]] for n, a in loads.items()}, {n: a["peak_gib"] for n, a in loads.items()}))
+        rows.append(
+            _row("load", dtype, {n: [a["seconds"]] for n, a in loads.items()}, {n: a["peak_gib"] for n, a in loads.items()})
+        )
         for seconds in options.seconds:
             rows.append(_encode(sides, seconds, dtype, options.runs))
         if options.clips and dtype == "float32":
@@ -108,7 +114,12 @@ def _transcribe(sides: dict[str, Worker], folder: Path, batch_size: int) -> dict
 
 
 def _row(
-    what: str, dtype: str, times: dict[str, list[float]], peaks: dict[str, float] | None, audio: float | None = None, note: str = ""
+    what: str,
+    dtype: str,
+    times: dict[str, list[float]],
+    peaks: dict[str, float] | None,
+    audio: float | None = None,
+    note: str = "",
 ) -> dict[str, Any]:
     medians = {name: statistics.median(t) for name, t in times.items()}
     row = {"what": what, "dtype": dtype, "seconds": medians, "ratio": medians["nemo"] / medians["sonant"], "note": note}

@@ -105,7 +105,12 @@ def test_private_names_of_the_core_stay_in_the_core() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["from sonant.plugins import _load", "import sonant._x", "from sonant import runtime\nruntime._infer(1)", "import sonant\nsonant.build._merge"],
+    [
+        "from sonant.plugins import _load",
+        "import sonant._x",
+        "from sonant import runtime\nruntime._infer(1)",
+        "import sonant\nsonant.build._merge",
+    ],
 )
 def test_private_names_are_noticed(text: str) -> None:
     assert list(_private(ast.parse(text)))
@@ -204,7 +209,9 @@ def _own_files() -> list[Path]:
 
 def test_own_classes_do_not_inherit_from_each_other() -> None:
     """Models are composed of parts. Errors, configs and protocols may extend one another."""
-    classes = [(path, node) for path in _files(*SOURCES.values()) for node in ast.walk(_tree(path)) if isinstance(node, ast.ClassDef)]
+    classes = [
+        (path, node) for path in _files(*SOURCES.values()) for node in ast.walk(_tree(path)) if isinstance(node, ast.ClassDef)
+    ]
     own = {node.name for _, node in classes}
     found = [
         f"{_label(path, node.lineno)}: {node.name}({_dotted(base)})"
@@ -289,7 +296,9 @@ def test_unsafe_code_is_noticed(text: str) -> None:
     assert list(_unsafe(ast.parse(text)))
 
 
-@pytest.mark.parametrize("text", ["os.chdir('/')", "os.environ['A'] = '1'", "del os.environ['A']", "os.environ.setdefault('A', '1')"])
+@pytest.mark.parametrize(
+    "text", ["os.chdir('/')", "os.environ['A'] = '1'", "del os.environ['A']", "os.environ.setdefault('A', '1')"]
+)
 def test_meddling_is_noticed(text: str) -> None:
     assert list(_meddling(ast.parse(text)))
 

@@ -1,4 +1,4 @@
-"""Recordings arrive as mono float32 at the wanted rate, whatever they come in; what is damaged is refused by name of its fault."""
+"""Recordings arrive as mono float32 at the wanted rate, whatever they come in; what is damaged is refused by its fault's name."""
 
 from __future__ import annotations
 
@@ -271,7 +271,12 @@ def fault_of(source: Any, **options: Any) -> str:
 def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
     assert fault_of(tmp_path / "none.wav") == "there is no such file"
     assert fault_of(tmp_path) == "this is a folder, not a recording"
-    for name, content in {"empty.wav": b"", "text.wav": b"not audio at all", "zeros.mp3": bytes(4096), "tag.mp3": b"ID3" * 20}.items():
+    for name, content in {
+        "empty.wav": b"",
+        "text.wav": b"not audio at all",
+        "zeros.mp3": bytes(4096),
+        "tag.mp3": b"ID3" * 20,
+    }.items():
         (tmp_path / name).write_bytes(content)
     assert fault_of(tmp_path / "empty.wav") == "the file is empty (0 bytes)"
     for name in ("text.wav", "zeros.mp3", "tag.mp3"):

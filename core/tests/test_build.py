@@ -191,6 +191,16 @@ def test_from_a_file_and_from_a_filled_config(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("acme")
+@pytest.mark.parametrize("use", [sonant.build, sonant.load])
+def test_an_error_in_a_file_names_the_line(use: Callable[[Path], Any], tmp_path: Path) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text(yaml.safe_dump(CONFIG, sort_keys=False).replace("every: 4", "evry: 4"), "utf-8")
+    line = file.read_text("utf-8").splitlines().index("  evry: 4") + 1
+    with pytest.raises(ConfigError, match=re.escape(f"{file}:{line}: encoder.evry: unknown key. Did you mean 'every'?")):
+        use(file)
+
+
+@pytest.mark.usefixtures("acme")
 def test_a_model_carries_its_blueprint() -> None:
     model: Any = sonant.build(CONFIG)
     assert isinstance(model.blueprint, Blueprint)

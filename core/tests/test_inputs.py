@@ -6,6 +6,7 @@ import io
 import json
 import os
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,9 @@ def test_an_item_knows_its_piece(tmp_path: Path) -> None:
     assert Item(path, "a", 5.0).seconds(RATE) == 0
 
 
-def test_a_name_that_begins_with_a_tilde_is_a_file_and_a_tilde_alone_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_begins_with_a_tilde_is_a_file_and_a_tilde_alone_is_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert expand("~draft.wav")[0].source == Path("~draft.wav")
     assert expand("~/a.wav")[0] == Item(tmp_path / "a.wav", "~/a.wav")
@@ -154,7 +157,10 @@ def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
 def test_rows_are_relative_to_their_manifest(suffix: str, tmp_path: Path) -> None:
     sound(tmp_path / "clips/a.wav")
-    rows = [{"audio_filepath": "clips/a.wav", "text": "hello"}, {"audio_filepath": str(tmp_path / "clips/a.wav"), "duration": 1.0}]
+    rows = [
+        {"audio_filepath": "clips/a.wav", "text": "hello"},
+        {"audio_filepath": str(tmp_path / "clips/a.wav"), "duration": 1.0},
+    ]
     found = expand(manifest(tmp_path / f"m{suffix}", *rows))
     assert [item.source for item in found] == [tmp_path / "clips/a.wav"] * 2
     assert [item.name for item in found] == [row["audio_filepath"] for row in rows]
@@ -173,7 +179,9 @@ def test_offset_and_duration_make_a_piece_and_duration_alone_describes_the_whole
         {"audio_filepath": "a.wav", "offset": "0.5", "duration": "0.25"},
     ]
     found = [item.read(RATE) for item in expand(manifest(tmp_path / "m.jsonl", *rows))]
-    for samples, piece in zip(found, [slice(8000, 12000), slice(8000, None), slice(0, 4000), slice(None), slice(8000, 12000)], strict=True):
+    for samples, piece in zip(
+        found, [slice(8000, 12000), slice(8000, None), slice(0, 4000), slice(None), slice(8000, 12000)], strict=True
+    ):
         np.testing.assert_array_equal(samples, SAMPLES[piece])
 
 
@@ -181,7 +189,7 @@ def test_pieces_that_follow_each_other_make_the_whole(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     cuts = np.random.default_rng(0).choice(np.arange(1, RATE), 20, replace=False)
     edges = [0, *sorted(cuts.tolist()), RATE]
-    rows = [{"audio_filepath": "a.wav", "offset": a / RATE, "duration": (b - a) / RATE} for a, b in zip(edges, edges[1:], strict=False)]
+    rows = [{"audio_filepath": "a.wav", "offset": a / RATE, "duration": (b - a) / RATE} for a, b in pairwise(edges)]
     pieces = [item.read(RATE) for item in expand(manifest(tmp_path / "m.jsonl", *rows))]
     np.testing.assert_array_equal(np.concatenate(pieces), SAMPLES)
 
@@ -216,7 +224,9 @@ def test_blank_lines_a_byte_order_mark_and_line_separators_in_texts(tmp_path: Pa
 )
 def test_a_bad_row_is_named_by_its_line(row: str, tmp_path: Path) -> None:
     path = manifest(tmp_path / "m.jsonl", {"audio_filepath": "a.wav"}, "", row, {"audio_filepath": "b.wav"})
-    with pytest.raises(AudioError, match=rf'{path}:3: not a manifest row .*expected {{"audio_filepath": "…", "duration": seconds}}'):
+    with pytest.raises(
+        AudioError, match=rf'{path}:3: not a manifest row .*expected {{"audio_filepath": "…", "duration": seconds}}'
+    ):
         expand(path)
 
 

@@ -6,6 +6,7 @@ import html
 import json
 import os
 import re
+from collections.abc import Callable
 
 import pytest
 from attrs import evolve
@@ -16,10 +17,17 @@ CLIP = Transcript(
     text="hello world. second one",
     source="clips/a b.wav",
     duration=3.2,
-    words=(Span("hello", 0.08, 0.4), Span("world.", 0.48, 1.04, confidence=0.5), Span("second", 2.0, 2.4), Span("one", 2.48, 2.96)),
+    words=(
+        Span("hello", 0.08, 0.4),
+        Span("world.", 0.48, 1.04, confidence=0.5),
+        Span("second", 2.0, 2.4),
+        Span("one", 2.48, 2.96),
+    ),
     segments=(Span("hello world.", 0.08, 1.04), Span("second one", 2.0, 2.96)),
     chars=(Span("h", 0.08, 0.16),),
 )
+
+Reader = Callable[[str], list[tuple[float, float, str]]]
 
 SRT_TIME = r"(\d{2,}):([0-5]\d):([0-5]\d),(\d{3})"
 VTT_TIME = r"(?:(\d{2,}):)?([0-5]\d):([0-5]\d)\.(\d{3})"
@@ -42,8 +50,10 @@ def read_srt(text: str) -> list[tuple[float, float, str]]:
 
 
 def read_vtt(text: str) -> list[tuple[float, float, str]]:
-    """WebVTT (W3C): the signature, then blocks apart by empty lines. A cue ends after it begins, follows the one before it, and its
-    text has neither `-->` nor a bare `&` or `<`."""
+    """WebVTT (W3C): the signature, then blocks apart by empty lines.
+
+    A cue ends after it begins, follows the one before it, and its text has neither `-->` nor a bare `&` or `<`.
+    """
     assert text.endswith("\n")
     header, *blocks = text.removesuffix("\n").split("\n\n")
     assert header == "WEBVTT"
@@ -71,19 +81,17 @@ def read_ctm(text: str) -> list[tuple[str, str, float, float, str]]:
 
 
 @pytest.mark.parametrize(("read", "format"), [(read_srt, "srt"), (read_vtt, "vtt")])
-def test_subtitles_have_a_cue_for_each_segment(read, format: str) -> None:
+def test_subtitles_have_a_cue_for_each_segment(read: Reader, format: str) -> None:
     assert read(CLIP.format(format)) == [(s.start, s.end, s.text) for s in CLIP.segments]
 
 
 @pytest.mark.parametrize(("read", "format"), [(read_srt, "srt"), (read_vtt, "vtt")])
-def test_subtitles_without_segments_are_one_cue_over_all(read, format: str) -> None:
+def test_subtitles_without_segments_are_one_cue_over_all(read: Reader, format: str) -> None:
     assert read(Transcript(text="hello", duration=3.2).format(format)) == [(0.0, 3.2, "hello")]
 
 
-def test_the_published_examples_to_the_letter() -> None:
-    assert CLIP.to_srt() == (
-        "1\n00:00:00,080 --> 00:00:01,040\nhello world.\n\n2\n00:00:02,000 --> 00:00:02,960\nsecond one\n"
-    )
+def test_every_format_to_the_letter() -> None:
+    assert CLIP.to_srt() == ("1\n00:00:00,080 --> 00:00:01,040\nhello world.\n\n2\n00:00:02,000 --> 00:00:02,960\nsecond one\n")
     assert CLIP.to_vtt() == (
         "WEBVTT\n\n00:00:00.080 --> 00:00:01.040\nhello world.\n\n00:00:02.000 --> 00:00:02.960\nsecond one\n"
     )

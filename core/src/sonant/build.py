@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,9 @@ def build(config: Mapping[str, Any] | str | Path | ModelConfig, **sections: Any)
     for key, value in sections.items():
         if isinstance(value, Mapping) and isinstance(data.get(key), str):  # a section that is a bare name
             data[key] = {"name": data[key]}
-    return assemble(configs.fill_model(_merge(data, sections)), files)
+    with configs.located(config) if isinstance(config, (str, Path)) else nullcontext():
+        filled = configs.fill_model(_merge(data, sections))
+    return assemble(filled, files)
 
 
 def _merge(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,7 +225,8 @@ def _names(items: Sequence[Item]) -> list[str]:
     """A distinct relative name for each item; its suffix, offset and a number are added only where names would clash without."""
     paths = [Path(os.path.abspath(item.name)) for item in items]  # no `..` is left in these
     tops = {os.path.abspath(item.folder or path.parent) for item, path in zip(items, paths, strict=True)}
-    full = [p.relative_to(os.path.commonpath(tops)) for p in paths]
+    common = os.path.commonpath(tops) if tops else os.curdir
+    full = [p.relative_to(common) for p in paths]
     names = [p.with_suffix("").as_posix() for p in full]
     names = _told_apart(names, [p.as_posix() for p in full])
     names = _told_apart(names, [f"{n}.{item.offset:.15g}" for n, item in zip(names, items, strict=True)])

@@ -93,8 +93,8 @@ class Batching:
     workers: int = 2
 
     def __attrs_post_init__(self) -> None:
-        if self.batch_size < 1 or (self.batch_seconds is not None and self.batch_seconds <= 0):
-            raise ConfigError("batch_size must be at least 1 and batch_seconds more than 0")
+        if min(self.batch_size, self.workers) < 1 or (self.batch_seconds is not None and self.batch_seconds <= 0):
+            raise ConfigError("batch_size and workers must be at least 1, and batch_seconds more than 0")
 
 
 def plan(durations: Sequence[float], batching: Batching) -> list[list[int]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sentencepiece
 from attrs import frozen
+
 from sonant.protocols import Hypothesis
 from sonant.results import Span
 from sonant_asr.timestamps import Family, Timestamps, ctc_spans, punctuation, timestamps

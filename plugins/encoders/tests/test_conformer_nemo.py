@@ -35,10 +35,15 @@ CONFIGS: list[ConformerConfig] = [
         for cls, kind in ((ConformerConfig, "striding"), (FastConformerConfig, "dw_striding"))
         for factor, channels in product((2, 4, 8), (None, 64))
     ),
-    *(FastConformerConfig(conv_norm_type=norm, use_bias=bias) for norm, bias in product(("layer_norm", "group_norm8"), (True, False))),
+    *(
+        FastConformerConfig(conv_norm_type=norm, use_bias=bias)
+        for norm, bias in product(("layer_norm", "group_norm8"), (True, False))
+    ),
     FastConformerConfig(att_context_size=[70, 13], att_context_style="chunked_limited", conv_norm_type="layer_norm", **CAUSAL),
     FastConformerConfig(
-        att_context_size=[[70, 13], [70, 6], [70, 1], [70, 0]], att_context_style="chunked_limited", att_context_probs=[0.4, 0.3, 0.2, 0.1]
+        att_context_size=[[70, 13], [70, 6], [70, 1], [70, 0]],
+        att_context_style="chunked_limited",
+        att_context_probs=[0.4, 0.3, 0.2, 0.1],
     ),
     FastConformerConfig(att_context_size=[-1, -1, -1], att_context_style="chunked_limited_with_rc"),
     ConformerConfig(att_context_size=[128, 64], conv_context_size=[20, 10], xscaling=False, untie_biases=False, feat_out=256),
@@ -90,12 +95,16 @@ def with_drawn_weights(model: Conformer) -> Conformer:
     return model
 
 
-@pytest.mark.parametrize("number", range(len(SECTIONS)), ids=lambda n: re.sub(r"[^\w,-]+", "", str(list(SECTIONS[n].values())[7:]))[:50])
+@pytest.mark.parametrize(
+    "number", range(len(SECTIONS)), ids=lambda n: re.sub(r"[^\w,-]+", "", str(list(SECTIONS[n].values())[7:]))[:50]
+)
 def test_outputs_are_nemos(number: int) -> None:
     options = dict(SECTIONS[number])
     chosen = options.pop("run", None)
     model = with_drawn_weights(Conformer(read_whole(options).config, d_in=options["feat_in"])).eval()
-    feats = torch.tensor(np.random.default_rng(0).standard_normal((2, options["feat_in"], 90)), dtype=torch.float32).transpose(1, 2)
+    feats = torch.tensor(np.random.default_rng(0).standard_normal((2, options["feat_in"], 90)), dtype=torch.float32).transpose(
+        1, 2
+    )
     lens = torch.tensor([90, 90 if "group" in options.get("conv_norm_type", "") else 61])
     theirs, their_lens = torch.from_numpy(GOLDEN[f"enc_{number}"]).transpose(1, 2), GOLDEN[f"lens_{number}"]
     for grad in (False, True):
@@ -136,9 +145,15 @@ def test_a_feat_out_that_is_the_width_needs_no_projection() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"self_attention_model": "rel_pos_local_attn"}, r"encoder\.self_attention_model is 'rel_pos_local_attn', .* supported: 'rel_pos'"),
+        (
+            {"self_attention_model": "rel_pos_local_attn"},
+            r"encoder\.self_attention_model is 'rel_pos_local_attn', .* supported: 'rel_pos'",
+        ),
         ({"self_attention_model": "abs_pos"}, r"encoder\.self_attention_model is 'abs_pos'"),
-        ({"conv_context_style": "dcc"}, r"encoder\.conv_context_style is 'dcc', which Sonant does not support; supported: 'regular'"),
+        (
+            {"conv_context_style": "dcc"},
+            r"encoder\.conv_context_style is 'dcc', which Sonant does not support; supported: 'regular'",
+        ),
         ({"reduction": "pooling"}, r"encoder\.reduction is 'pooling', which Sonant does not support"),
         ({"frobnicate": 1}, r"keys that Sonant does not know: encoder\.frobnicate"),
     ],
@@ -168,7 +183,9 @@ def test_a_missing_size_is_an_error_that_names_it() -> None:
 
 
 def test_what_does_not_change_the_result_is_reported_as_dropped() -> None:
-    section = NemoSection({"n_layers": 2, "d_model": 64, "dropout_att": 0.1, "pos_emb_max_len": 5000, "use_pytorch_sdpa": True}, "encoder")
+    section = NemoSection(
+        {"n_layers": 2, "d_model": 64, "dropout_att": 0.1, "pos_emb_max_len": 5000, "use_pytorch_sdpa": True}, "encoder"
+    )
     read(section)
     assert sorted(section.finish()) == ["encoder.dropout_att", "encoder.pos_emb_max_len", "encoder.use_pytorch_sdpa"]
 

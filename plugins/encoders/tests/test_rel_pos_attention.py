@@ -1,7 +1,7 @@
 """`rel_pos_attention`: every backend that runs here against two truths in float64.
 
-The first is the formula, one query at a time. The second gets by without any shift: with g_i = W_h^T (q_i + v) and the sinusoids of
-position j, the angle addition theorem gives g_i . pe(i - j) = r_i . pe(j) for an r_i that depends on i alone, and so relative
+The first is the formula, one query at a time. The second gets by without any shift: with g_i = W_h^T (q_i + v) and the sinusoids
+of position j, the angle addition theorem gives g_i . pe(i - j) = r_i . pe(j) for an r_i that depends on i alone, and so relative
 attention is ordinary attention over [q_i + u ; r_i] and [k_j ; pe(j)]. An error of one in a shift cannot hide from both.
 """
 
@@ -31,7 +31,18 @@ def runs_on_cpu(backend: str) -> bool:
 
 BACKENDS = [spec.backend for spec, _ in kernels.available("rel_pos_attention") if runs_on_cpu(spec.backend)]
 LENGTHS = [1, 2, 31, 32, 33, 63, 64, 65, 77, 125]
-SHAPES = {1: (1, 32), 2: (2, 44), 31: (8, 8), 32: (2, 64), 33: (4, 32), 63: (2, 44), 64: (4, 8), 65: (1, 128), 77: (2, 60), 125: (2, 32)}
+SHAPES = {
+    1: (1, 32),
+    2: (2, 44),
+    31: (8, 8),
+    32: (2, 64),
+    33: (4, 32),
+    63: (2, 44),
+    64: (4, 8),
+    65: (1, 128),
+    77: (2, 60),
+    125: (2, 32),
+}
 
 
 @frozen
@@ -219,7 +230,9 @@ def test_one_query_gives_what_it_gives_among_others(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_inputs_need_not_be_contiguous(backend: str) -> None:
-    case = evolve(make(2, 4, 16, 21, earlier=3), rows=window(21, 3, 6, 2), keys=torch.tensor([[0, 0], [24, 20]])).to(torch.float32)
+    case = evolve(make(2, 4, 16, 21, earlier=3), rows=window(21, 3, 6, 2), keys=torch.tensor([[0, 0], [24, 20]])).to(
+        torch.float32
+    )
 
     def scattered(x: Tensor) -> Tensor:
         """Equal values, every second element of a transposed and wider tensor."""
@@ -255,7 +268,9 @@ def test_padding_does_not_leak(backend: str, mask: str, poison: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_query_that_sees_nothing_gives_zero(backend: str, dtype: torch.dtype) -> None:
-    rows = torch.tensor([[0, 3, 9, 0, -5], [2, 3, 4, 99, 0]])  # a window; empty; empty; all; nothing but what lies before the start
+    rows = torch.tensor(
+        [[0, 3, 9, 0, -5], [2, 3, 4, 99, 0]]
+    )  # a window; empty; empty; all; nothing but what lies before the start
     case = evolve(make(2, 2, 16, 5), rows=rows, keys=torch.tensor([[0, 0], [5, 0]]))
     out = run(backend, case.to(dtype))
     assert (out[1] == 0).all() and (out[0, [1, 2, 4]] == 0).all()
@@ -288,7 +303,9 @@ def test_gradients(backend: str, mask: str) -> None:
 def test_gradients_numerically(backend: str) -> None:
     case = evolve(make(2, 1, 2, 4, earlier=1), rows=window(4, 1, 2, 1), keys=torch.tensor([[0, 0], [5, 3]]))
     leaves = [t.clone().requires_grad_() for t in case.tensors]
-    assert torch.autograd.gradcheck(lambda *tensors: run(backend, Case(*tensors, w=case.w, rows=case.rows, keys=case.keys)), leaves)
+    assert torch.autograd.gradcheck(
+        lambda *tensors: run(backend, Case(*tensors, w=case.w, rows=case.rows, keys=case.keys)), leaves
+    )
 
 
 # --- Blocks of queries
@@ -299,7 +316,9 @@ def test_gradients_numerically(backend: str) -> None:
 def test_blocks_of_queries_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, mask: str, earlier: int) -> None:
     length = 77
     case = evolve(
-        make(2, 2, 16, length, earlier=earlier), rows=MASKS[mask](length, earlier), keys=torch.tensor([[0, 0], [earlier + length, 60]])
+        make(2, 2, 16, length, earlier=earlier),
+        rows=MASKS[mask](length, earlier),
+        keys=torch.tensor([[0, 0], [earlier + length, 60]]),
     )
     weights = torch.randn(case.q.shape, dtype=torch.float64)
     whole, whole_gradients = run("sdpa", case), gradients(lambda c: run("sdpa", c), case, weights)

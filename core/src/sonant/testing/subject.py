@@ -70,12 +70,11 @@ class Subject:
             raise Skipped(f"its spec has no tiny config, and {', '.join(required)} must be given")
 
     @cached_property
-    def files(self) -> Files:
+    def members(self) -> dict[str, bytes]:
         """The files that its tiny config names."""
         if not self.spec.tiny_files:
-            return Files.of({}, f"{self.label} (no tiny_files in its spec)")
-        make = config.load_target(self.spec.tiny_files, config.label(self.component))
-        return Files.of(dict(make()), self.spec.tiny_files)
+            return {}
+        return dict(config.load_target(self.spec.tiny_files, config.label(self.component))())
 
     def construct(self, section: Section | None = None, *, seed: int = 0, device: str | None = None) -> Any:
         """Build it, and let every exception out. A module is in training mode."""
@@ -84,7 +83,7 @@ class Subject:
         with torch.device(device) if device else nullcontext():
             if self.spec.kind == "task":
                 return _assemble(self, section)
-            sizes = {"d_in": D_IN, "vocab_size": VOCAB_SIZE, "files": self.files}
+            sizes = {"d_in": D_IN, "vocab_size": VOCAB_SIZE, "files": Files.of(self.members, f"{self.label} (its tiny_files)")}
             return instantiate(section, self.label, sizes)
 
     def attempt(self, section: Section | None = None, *, seed: int = 0) -> Any:
@@ -127,11 +126,8 @@ def _assemble(task: Subject, section: Section) -> Any:
     """A task with a part for every key it requires."""
     parts = {part.key: _part(task, part.kind) for part in task.spec.parts if part.required}
     sections = {key: part.section for key, part in parts.items()}
-    members: dict[str, bytes] = {}
-    for part in parts.values():
-        if part.spec.tiny_files:
-            members |= config.load_target(part.spec.tiny_files, part.label)()
-    return assemble(ModelConfig(task=section, parts=sections), Files.of(members, task.label))
+    members = {name: content for part in parts.values() for name, content in part.members.items()}
+    return assemble(ModelConfig(task=section, parts=sections), Files.of(members, f"{task.label} (the tiny_files of its parts)"))
 
 
 def _part(task: Subject, kind: str) -> Subject:

@@ -50,7 +50,9 @@ def _task() -> ComponentSpec:
 
 
 def _decoders() -> list[ComponentSpec]:
-    transducer = NemoSpec(mapping="sonant_asr.transducer.nemo:MAPPING", targets=(f"{_MODULES}RNNTDecoder", f"{_MODULES}rnnt.RNNTDecoder"))
+    transducer = NemoSpec(
+        mapping="sonant_asr.transducer.nemo:MAPPING", targets=(f"{_MODULES}RNNTDecoder", f"{_MODULES}rnnt.RNNTDecoder")
+    )
     tiny = {"pred_hidden": 16, "joint_hidden": 24}
     return [
         ComponentSpec(

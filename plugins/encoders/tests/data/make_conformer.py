@@ -1,10 +1,11 @@
-"""Makes `conformer.npz`: what NeMo 3.0's ConformerEncoder computes with options that small checkpoints in `tests/nemo-cases` do not
-have. Runs in NeMo's environment, not in ours:
+"""Makes `conformer.npz`: what NeMo 3.0's ConformerEncoder computes with options that the checkpoints in `tests/nemo-cases`
+do not have. Runs in NeMo's environment, not in ours:
 
     python plugins/encoders/tests/data/make_conformer.py
 
 Input and weights are drawn from seeds, so that only outputs are stored: `enc_N` `(B, D, T)` and `lens_N` belong to the Nth of
-`sections`, JSON of the configs as NeMo writes them; `run` in a section is a context chosen at run time. Made with nemo-toolkit 3.0.0.
+`sections`, JSON of the configs as NeMo writes them; `run` in a section is a context chosen at run time.
+Made with nemo-toolkit 3.0.0.
 """
 
 import json
@@ -26,11 +27,18 @@ SMALL = {
 }
 CAUSAL = {"causal_downsampling": True, "conv_context_size": "causal"}
 SECTIONS = [
-    {"subsampling": "striding", "att_context_size": [6, 3], "conv_context_size": [1, 3], "conv_norm_type": "layer_norm", "use_bias": False},
+    {
+        "subsampling": "striding",
+        "att_context_size": [6, 3],
+        "conv_context_size": [1, 3],
+        "conv_norm_type": "layer_norm",
+        "use_bias": False,
+    },
     {"subsampling": "dw_striding", "subsampling_factor": 2, "conv_norm_type": "group_norm4"},
     {"subsampling": "dw_striding", "subsampling_factor": 16, "xscaling": False},
     {"subsampling": "striding", "att_context_size": [5, 0], "untie_biases": False} | CAUSAL,
-    {"subsampling": "dw_striding", "subsampling_factor": 8, "att_context_size": [6, 2], "att_context_style": "chunked_limited"} | CAUSAL,
+    {"subsampling": "dw_striding", "subsampling_factor": 8, "att_context_size": [6, 2], "att_context_style": "chunked_limited"}
+    | CAUSAL,
     {"att_context_size": [[8, 1], [8, 3], [-1, 0]], "att_context_style": "chunked_limited", "feat_out": 12},
     {"att_context_size": [-1, 2], "att_context_style": "chunked_limited", "subsampling_conv_channels": -1},
     {"att_context_size": [-1, -1, -1], "att_context_style": "chunked_limited_with_rc", "att_context_probs": None},

@@ -159,5 +159,3 @@ class Recognizer(nn.Module):
         if search is None and self.search is not None and head is self.decoder:
             return self.search
         return instantiate(fill_section("search", head.search if search is None else search, "search"), "search", {})
-
-

@@ -60,10 +60,10 @@ def _read_tokenizer(document: NemoSection, reader: Reader) -> Placed:
         return reader.component("tokenizer", section, "tokenizer.", target="char")
     section = document.section("tokenizer")
     kind = str(section.take("type"))
-    if kind == "agg":
-        langs = {lang: _fetch(values, reader) for lang, values in section.take("langs").items()}
-        return reader.component("tokenizer", NemoSection({"langs": langs}, "tokenizer"), "tokenizer.", target="agg")
     values = {key: section.take(key) for key in list(section.keys())}
+    if kind == "agg":
+        values["langs"] = {lang: _fetch(one, reader) for lang, one in values["langs"].items()}
+        return reader.component("tokenizer", NemoSection(values, "tokenizer"), "tokenizer.", target="agg")
     return reader.component("tokenizer", NemoSection(_fetch(values, reader), "tokenizer"), "tokenizer.", target=kind)
 
 
@@ -76,7 +76,7 @@ def _read_transducer(document: NemoSection, durations: list[int] | None, reader:
     joint = document.take("joint")
     extra = joint.get("num_extra_outputs") or 0
     if extra and len(durations or []) != extra:
-        raise CheckpointError(f"the NeMo config has {extra} extra joint outputs and durations {durations}: only TDT is supported")
+        raise CheckpointError(f"joint.num_extra_outputs is {extra} and the durations are {durations}: of these, only TDT is supported")
     decoder = dict(document.take("decoder"))
     target = decoder.pop("_target_", None)
     section = NemoSection({"decoder": decoder, "joint": joint, "durations": durations if extra else None}, "")
@@ -102,7 +102,9 @@ def write(config: ModelConfig, writer: Writer) -> tuple[dict[str, Any], dict[str
     document |= written if is_transducer else {"decoder": written}
     document["decoding"] = _write_decoding(config, written)
     if "aux_decoder" in config.parts:
-        head, parts["aux_decoder"] = writer.component("aux_decoder", "ctc_decoder.", d_in=sizes.width, vocabulary=sizes.vocabulary)
+        head, parts["aux_decoder"] = writer.component(
+            "aux_decoder", "ctc_decoder.", d_in=sizes.width, vocabulary=sizes.vocabulary
+        )
         document["aux_ctc"] = {"ctc_loss_weight": 0.3, "use_cer": False, "ctc_reduction": "mean_batch", "decoder": head}
         document["aux_ctc"]["decoding"] = {"strategy": "greedy_batch"}
     if is_transducer:

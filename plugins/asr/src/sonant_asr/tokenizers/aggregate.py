@@ -19,7 +19,9 @@ class Aggregate:
         self.config = config
         self.languages = tuple(config.langs)
         self._parts: list[Any] = [
-            instantiate(fill_section("tokenizer", section, f"tokenizer.langs.{lang}"), f"tokenizer.langs.{lang}", {"files": files})
+            instantiate(
+                fill_section("tokenizer", section, f"tokenizer.langs.{lang}"), f"tokenizer.langs.{lang}", {"files": files}
+            )
             for lang, section in config.langs.items()
         ]
         self._offsets = [sum(p.vocab_size for p in self._parts[:n]) for n in range(len(self._parts))]
@@ -38,8 +40,15 @@ class Aggregate:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids to text; each run of ids of one language by that language's tokenizer."""
-        runs = groupby(ids, key=self._part)
-        return "".join(self._parts[part].decode([i - self._offsets[part] for i in run]) for part, run in runs)
+        text = ""
+        for part, run in groupby(ids, key=self._part):
+            tokenizer, own = self._parts[part], [i - self._offsets[part] for i in run]
+            more = tokenizer.decode(own)
+            # SentencePiece drops the space of its first word, which here has words of another language before it.
+            if text and tokenizer.pieces(own[:1])[0].startswith("▁") and not more.startswith((" ", "▁")):
+                text += " "
+            text += more
+        return text
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces as each tokenizer writes them."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from sonant.errors import CheckpointError
 from sonant.nemo import ComponentMapping, NemoSection
 from sonant_asr.tokenizers.config import AggregateConfig, CharConfig, SentencePieceConfig
 
@@ -41,7 +43,11 @@ def _read_aggregate(section: NemoSection) -> dict[str, Any]:
 
 
 def _write_aggregate(config: AggregateConfig) -> dict[str, Any]:
-    langs = {lang: _write_sentencepiece(SentencePieceConfig(file=values["file"])) for lang, values in config.langs.items()}
+    langs = {}
+    for lang, values in config.langs.items():
+        if not isinstance(values, Mapping) or values.get("name") != "sentencepiece":
+            raise CheckpointError(f"tokenizer.langs.{lang} is {values!r}: in NeMo, only sentencepiece tokenizers can be aggregated")
+        langs[lang] = _write_sentencepiece(SentencePieceConfig(file=values["file"]))
     return {"type": "agg", "langs": langs}
 
 

@@ -32,9 +32,7 @@ class RnntConfig:
 class TdtConfig(RnntConfig):
     """A transducer that also predicts durations."""
 
-    durations: list[int] = field(
-        factory=lambda: [0, 1, 2, 3, 4], metadata=_help("frames that a label can span")
-    )
+    durations: list[int] = field(factory=lambda: [0, 1, 2, 3, 4], metadata=_help("frames that a label can span"))
 
     def __attrs_post_init__(self) -> None:
         if not self.durations or min(self.durations) < 0 or len(set(self.durations)) < len(self.durations):

@@ -15,7 +15,13 @@ class FeedForward(nn.Module):
     """Linear, activation, dropout, linear."""
 
     def __init__(
-        self, width: int, hidden: int, *, activation: Literal["silu", "relu", "gelu"] = "silu", dropout: float = 0.0, bias: bool = True
+        self,
+        width: int,
+        hidden: int,
+        *,
+        activation: Literal["silu", "relu", "gelu"] = "silu",
+        dropout: float = 0.0,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.linear1 = nn.Linear(width, hidden, bias=bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,10 @@ def distances(longest: int, width: int, device: torch.device) -> Tensor:
     return sinusoids(torch.arange(longest - 1, -longest, -1, device=device), width)
 
 
+def _autocast(device: torch.device) -> torch.dtype | None:
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+
+
 class PositionProjection(nn.Linear):
     """The linear layer on relative positions, with its result kept between calls.
 
@@ -32,13 +37,19 @@ class PositionProjection(nn.Linear):
 
     _kept: tuple[tuple[object, ...], Tensor] | None = None
 
+    def train(self, mode: bool = True) -> Self:
+        """Forget the table: a weight changed through `.data` does not show it, but then hardly in the midst of inference."""
+        self._kept = None
+        return super().train(mode)
+
     def table(self, queries: int, known: int) -> Tensor:
         """`(known + queries - 1, width)`: rows for the distances `known - 1 … -(queries - 1)`."""
         longest = -(-known // _STEP) * _STEP
         # A weight made in inference mode does not tell when it is changed.
         if torch.is_grad_enabled() or longest > _LONGEST_CACHED or self.weight.is_inference():
             return self._slice(self._project(known), queries, known)
-        stamp = (self.weight.data_ptr(), self.weight._version, self.weight.dtype, self.weight.device)
+        weight = self.weight
+        stamp = (weight.data_ptr(), weight._version, weight.dtype, weight.device, _autocast(weight.device))
         kept = self._kept
         if kept is None or kept[0] != stamp or kept[1].shape[0] < 2 * known - 1:
             kept = (stamp, self._project(longest))

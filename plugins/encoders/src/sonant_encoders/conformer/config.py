@@ -28,7 +28,9 @@ class ConformerConfig:
     ff_expansion_factor: int = field(default=4, metadata=_help("feed-forward width as a multiple of d_model"))
     att_context_size: list[Any] = field(
         factory=lambda: [-1, -1],
-        metadata=_help("[left, right] in frames, -1 unlimited; a list of such pairs allows a choice at run time, the first is used"),
+        metadata=_help(
+            "[left, right] in frames, -1 unlimited; a list of such pairs allows a choice at run time, the first is used"
+        ),
     )
     att_context_style: Literal["regular", "chunked_limited", "chunked_limited_with_rc"] = field(
         default="regular", metadata=_help("window around each frame; chunks; or chunks with right context, [left, chunk, right]")
@@ -68,7 +70,10 @@ class ConformerConfig:
             )
         groups = self.conv_norm_type.removeprefix("group_norm")
         if self.conv_norm_type not in ("batch_norm", "layer_norm") and not (
-            self.conv_norm_type.startswith("group_norm") and groups.isdigit() and int(groups) > 0 and self.d_model % int(groups) == 0
+            self.conv_norm_type.startswith("group_norm")
+            and groups.isdigit()
+            and int(groups) > 0
+            and self.d_model % int(groups) == 0
         ):
             raise ValueError(
                 f"conv_norm_type {self.conv_norm_type!r} is not one of batch_norm, layer_norm, group_normN "
@@ -97,7 +102,9 @@ class ConformerConfig:
 class FastConformerConfig(ConformerConfig):
     """FastConformer (Rekesh et al., 2023): eight times fewer frames by depthwise separable convolutions, and short kernels."""
 
-    subsampling: Literal["striding", "dw_striding"] = field(default="dw_striding", metadata=_help("full or depthwise convolutions"))
+    subsampling: Literal["striding", "dw_striding"] = field(
+        default="dw_striding", metadata=_help("full or depthwise convolutions")
+    )
     subsampling_factor: int = field(default=8, metadata=_help("how many times fewer frames, a power of two"))
     subsampling_conv_channels: int | None = field(default=256, metadata=_help("channels of the subsampling; none means d_model"))
     conv_kernel_size: int = field(default=9, metadata=_help("frames, odd"))

@@ -57,12 +57,10 @@ class Conformer(nn.Module):
         )
         self.scale = math.sqrt(config.d_model) if config.xscaling else 1.0
         self.dropout = nn.Dropout(config.dropout_pre_encoder)
-        layers = [ConformerLayer(config) for _ in range(config.n_layers)]
+        self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.n_layers))
         if not config.untie_biases:
-            for layer in layers:
-                layer.attention.pos_bias_u = layers[0].attention.pos_bias_u
-                layer.attention.pos_bias_v = layers[0].attention.pos_bias_v
-        self.layers = nn.ModuleList(layers)
+            _share_biases(self)
+            self.register_load_state_dict_post_hook(_share_biases)  # weights that are assigned come one by one
         self.out = nn.Linear(config.d_model, config.feat_out) if config.feat_out else nn.Identity()
 
     def forward(self, feats: Tensor, lens: Tensor, *, att_context_size: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
@@ -138,14 +136,25 @@ class Conformer(nn.Module):
         return StreamState(torch.zeros(batch, 0, self.d_in, dtype=weight.dtype, device=weight.device))
 
     def step(
-        self, feats: Tensor, lens: Tensor, state: StreamState, *, last: bool = False, att_context_size: Sequence[int] | None = None
+        self,
+        feats: Tensor,
+        lens: Tensor,
+        state: StreamState,
+        *,
+        last: bool = False,
+        att_context_size: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor, StreamState]:
-        """Feed `(B, T, F)` more features; returns the frames `(B, T', D)` that are final by now, their number `(B,)`, and the next
-        state. All streams of the batch advance together; only in the `last` piece may they be valid to different lengths."""
+        """Feed `(B, T, F)` more features; returns the frames `(B, T', D)` now final, their number `(B,)`, and the next state.
+
+        All streams of the batch advance together; only in the `last` piece may they be valid to different lengths.
+
+        Raises:
+            ValueError: this context does not stream, or is none of the config's.
+        """
         size = self._context(att_context_size)
         chunk = self._chunk(size)
         if chunk == 0:
-            raise ValueError(f"att_context_size {list(size)} looks ahead without end, so that nothing is final before the recording is")
+            raise ValueError(f"att_context_size {list(size)} looks too far ahead to stream; there are {self.config.contexts}")
         feats = torch.cat([state.pending, feats.to(state.pending.dtype)], dim=1)
         lens = lens + state.pending.shape[1]
         ready = self._ready(feats.shape[1], state, chunk)
@@ -182,6 +191,12 @@ class Conformer(nn.Module):
             x, cache = layer(x, Visibility(rows, keys), mask, state.caches[depth] if state.caches else None)
             caches.append(_trimmed(cache, size[0]))
         return x, tuple(caches)
+
+
+def _share_biases(encoder: nn.Module, *_: object) -> None:
+    first, *others = (layer.attention for layer in encoder.layers)  # type: ignore[union-attr]
+    for attention in others:
+        attention.pos_bias_u, attention.pos_bias_v = first.pos_bias_u, first.pos_bias_v
 
 
 def _trimmed(cache: LayerCache, left: int) -> LayerCache:

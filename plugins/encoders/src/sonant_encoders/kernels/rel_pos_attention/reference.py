@@ -7,7 +7,15 @@ from torch import Tensor
 
 
 def rel_pos_attention(
-    q: Tensor, k: Tensor, v: Tensor, p: Tensor, u: Tensor, v_bias: Tensor, *, rows: Tensor | None = None, keys: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    p: Tensor,
+    u: Tensor,
+    v_bias: Tensor,
+    *,
+    rows: Tensor | None = None,
+    keys: Tensor | None = None,
 ) -> Tensor:
     """See the package's docstring."""
     queries, known = q.shape[1], k.shape[1]

@@ -14,7 +14,15 @@ _LARGEST_BIAS = 2**25  # elements of one block's bias
 
 
 def rel_pos_attention(
-    q: Tensor, k: Tensor, v: Tensor, p: Tensor, u: Tensor, v_bias: Tensor, *, rows: Tensor | None = None, keys: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    p: Tensor,
+    u: Tensor,
+    v_bias: Tensor,
+    *,
+    rows: Tensor | None = None,
+    keys: Tensor | None = None,
 ) -> Tensor:
     """See the package's docstring."""
     batch, queries, heads, width = q.shape
@@ -43,7 +51,9 @@ def _shift(by_distance: Tensor, known: int) -> Tensor:
         return by_distance
     by_distance = by_distance.contiguous()
     b, h, r, c = by_distance.stride()
-    return by_distance.as_strided((*by_distance.shape[:2], rows, known), (b, h, r - c, c), by_distance.storage_offset() + rows - 1)
+    return by_distance.as_strided(
+        (*by_distance.shape[:2], rows, known), (b, h, r - c, c), by_distance.storage_offset() + rows - 1
+    )
 
 
 def _masked(bias: Tensor, rows: Tensor | None, keys: Tensor | None) -> tuple[Tensor, Tensor | None]:
