@@ -78,7 +78,9 @@ def test_sorting_by_length_halves_the_padding_at_least() -> None:
     assert padding(plan(durations, Batching(batch_size=16))) < padding(in_order) / 2
 
 
-@pytest.mark.parametrize("limits", [{"batch_size": 0}, {"batch_size": -1}, {"batch_seconds": 0.0}, {"batch_seconds": -2.0}, {"workers": 0}])
+@pytest.mark.parametrize(
+    "limits", [{"batch_size": 0}, {"batch_size": -1}, {"batch_seconds": 0.0}, {"batch_seconds": -2.0}, {"workers": 0}]
+)
 def test_impossible_limits_are_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="batch_size and workers must be at least 1, and batch_seconds more than 0"):
         Batching(**limits)
@@ -160,7 +162,12 @@ def test_recordings_are_decoded_ahead_in_other_threads(monkeypatch: pytest.Monke
 
 def with_a_bad_one(tmp_path: Path) -> list[Item]:
     (tmp_path / "bad.wav").write_bytes(b"no audio")
-    return [*recordings([0.3, 0.1]), Item(tmp_path / "bad.wav", "bad.wav"), Item(tmp_path / "none.wav", "none.wav"), *recordings([0.2])]
+    return [
+        *recordings([0.3, 0.1]),
+        Item(tmp_path / "bad.wav", "bad.wav"),
+        Item(tmp_path / "none.wav", "none.wav"),
+        *recordings([0.2]),
+    ]
 
 
 def test_a_recording_that_cannot_be_read_is_returned_in_its_place(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 CONFIG_SUFFIXES = (".yaml", ".yml")
 FOLDER_CONFIG = hub.FOLDER_CONFIG
 FOLDER_WEIGHTS = hub.FOLDER_WEIGHTS
-_MOST_VALUES = 5_000_000  # in a saved config; a few lines of YAML can stand for more than a machine holds
+_MOST_VALUES = 2_000_000  # in a saved config; a few lines of YAML can stand for more than a machine holds
 
 
 def load(

@@ -84,7 +84,7 @@ def parse_yaml(text: str, origin: str) -> dict[str, Any]:
     """Like `load_yaml`, for text that came from `origin`. Tags such as `!!python/object` are refused."""
     try:
         value = yaml.load(text, Loader=_SAFE_LOADER)  # noqa: S506 (a safe one)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{origin} is not plain YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{origin} holds a {type(value).__name__}, not a mapping of sections")

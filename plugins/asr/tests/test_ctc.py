@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from sonant_asr.ctc.config import CtcConfig, CtcGreedyConfig
 from sonant_asr.ctc.model import CtcHead
 from sonant_asr.ctc.search import CtcGreedy
 from sonant_asr.timestamps import ctc_spans
-from torch import Tensor
 
 D_IN, VOCAB = 6, 4
 SEARCH = CtcGreedy(CtcGreedyConfig())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sentencepiece
+
 from sonant.build import instantiate
 from sonant.config import fill_section
 from sonant.errors import CheckpointError, ConfigError

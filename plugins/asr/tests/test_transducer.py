@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from attrs import frozen
+from torch import Tensor
+
 from sonant.build import instantiate
 from sonant.config import fill_section
 from sonant.errors import ConfigError
@@ -16,17 +18,23 @@ from sonant.protocols import Hypothesis
 from sonant_asr.transducer.config import RnntConfig, TdtConfig, TransducerGreedyConfig
 from sonant_asr.transducer.model import Prediction, Transducer
 from sonant_asr.transducer.search import TransducerGreedy
-from torch import Tensor
 
 D_IN = 6
 SIZES = {"pred_hidden": 10, "joint_hidden": 12}
-DURATIONS: dict[str, list[int]] = {"rnnt": [], "tdt": [0, 1, 2, 4], "without 0": [1, 2, 3], "out of order": [2, 0, 1], "only 0": [0]}
+DURATIONS: dict[str, list[int]] = {
+    "rnnt": [],
+    "tdt": [0, 1, 2, 4],
+    "without 0": [1, 2, 3],
+    "out of order": [2, 0, 1],
+    "only 0": [0],
+}
 
 
 def transducer(durations: list[int], seed: int, *, vocab_size: int = 5, layers: int = 1, blank: float = 0.0) -> Transducer:
     """A random head whose outputs are wide apart; `blank` is added to the blank's score."""
     torch.manual_seed(seed)
-    config = TdtConfig(durations=durations, pred_rnn_layers=layers, **SIZES) if durations else RnntConfig(pred_rnn_layers=layers, **SIZES)
+    sizes = SIZES | {"pred_rnn_layers": layers}
+    config = TdtConfig(durations=durations, **sizes) if durations else RnntConfig(**sizes)
     head = Transducer(config, d_in=D_IN, vocab_size=vocab_size).eval().requires_grad_(False)
     head.joint.out.weight *= 4
     head.joint.out.bias[head.blank] += blank
@@ -161,7 +169,8 @@ def test_the_start_is_the_blank_and_embeds_to_zero() -> None:
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 def test_the_joint_network(activation: Any) -> None:
     torch.manual_seed(0)
-    head = Transducer(TdtConfig(durations=[0, 2], activation=activation, **SIZES), d_in=D_IN, vocab_size=5).eval().requires_grad_(False)
+    config = TdtConfig(durations=[0, 2], activation=activation, **SIZES)
+    head = Transducer(config, d_in=D_IN, vocab_size=5).eval().requires_grad_(False)
     enc, pred = torch.randn(2, 7, D_IN), torch.randn(2, 4, SIZES["pred_hidden"])
     logits = head.joint(enc, pred)
     assert logits.shape == (2, 7, 4, 5 + 1 + 2)

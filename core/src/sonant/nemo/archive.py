@@ -55,7 +55,7 @@ class NemoArchive:
         absent = [name for name in (CONFIG, WEIGHTS) if name not in self._members]
         if absent:
             self.close()
-            raise CheckpointError(f"{self.path} is not a NeMo checkpoint: it holds no {' and no '.join(absent)}")
+            raise CheckpointError(f"{self.path} is not a NeMo checkpoint: it holds no {' and no '.join(absent)}. Is it whole?")
 
     def _open_tar(self) -> None:
         try:
@@ -151,8 +151,12 @@ def _unzipped(stream: IO[bytes]) -> IO[bytes]:
     """A gzip stream as a seekable temporary file that vanishes when closed."""
     stream.seek(0)
     plain = tempfile.TemporaryFile()  # noqa: SIM115 (the archive closes it)
-    with stream, gzip.open(stream) as source:
-        shutil.copyfileobj(source, plain, 2**20)
+    try:
+        with stream, gzip.open(stream) as source:
+            shutil.copyfileobj(source, plain, 2**20)
+    except BaseException:
+        plain.close()
+        raise
     return plain
 
 

@@ -58,8 +58,8 @@ class Reader:
         if component is None:
             known = sorted({t for r in registry.current() if r.spec.kind == kind and r.spec.nemo for t in r.spec.nemo.targets})
             raise CheckpointError(
-                f"{self.archive.path}: {section.path or kind} is {name!r}, and no installed plugin provides a {kind} that stands for it "
-                f"(known: {', '.join(known) or 'none'}). Nothing was imported or run."
+                f"{self.archive.path}: {section.path or kind} is {name!r}, and no installed plugin provides a {kind} that stands "
+                f"for it (known: {', '.join(known) or 'none'}). Nothing was imported or run."
             )
         mapping: ComponentMapping = _mapping(component)
         ours = mapping.read(section)

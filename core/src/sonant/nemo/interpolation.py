@@ -16,7 +16,7 @@ from sonant.errors import CheckpointError
 
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
 _DEEPEST = 16
-_MOST = 5_000_000  # values in the result; a few lines of YAML can stand for more than a machine holds
+_MOST = 2_000_000  # values in the result; a few lines of YAML can stand for more than a machine holds
 
 
 def resolve(document: dict[str, Any], origin: str) -> dict[str, Any]:

@@ -74,9 +74,9 @@ def _fetch(values: dict[str, Any], reader: Reader) -> dict[str, Any]:
 
 def _read_transducer(document: NemoSection, durations: list[int] | None, reader: Reader) -> Placed:
     joint = document.take("joint")
-    extra = joint.get("num_extra_outputs") or 0
+    extra = NemoSection(joint, "joint").peek("num_extra_outputs") or 0
     if extra and len(durations or []) != extra:
-        raise CheckpointError(f"joint.num_extra_outputs is {extra} and the durations are {durations}: of these, only TDT is supported")
+        raise CheckpointError(f"joint.num_extra_outputs is {extra} and the durations are {durations}: only TDT is supported")
     decoder = dict(document.take("decoder"))
     target = decoder.pop("_target_", None)
     section = NemoSection({"decoder": decoder, "joint": joint, "durations": durations if extra else None}, "")

@@ -46,7 +46,7 @@ def _write_aggregate(config: AggregateConfig) -> dict[str, Any]:
     langs = {}
     for lang, values in config.langs.items():
         if not isinstance(values, Mapping) or values.get("name") != "sentencepiece":
-            raise CheckpointError(f"tokenizer.langs.{lang} is {values!r}: in NeMo, only sentencepiece tokenizers can be aggregated")
+            raise CheckpointError(f"tokenizer.langs.{lang} is {values!r}: NeMo aggregates sentencepiece tokenizers only")
         langs[lang] = _write_sentencepiece(SentencePieceConfig(file=values["file"]))
     return {"type": "agg", "langs": langs}
 

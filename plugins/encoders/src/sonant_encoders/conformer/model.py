@@ -60,7 +60,8 @@ class Conformer(nn.Module):
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.n_layers))
         if not config.untie_biases:
             _share_biases(self)
-            self.register_load_state_dict_post_hook(_share_biases)  # weights that are assigned come one by one
+            # Weights that are assigned come one by one.
+            self.register_load_state_dict_post_hook(_share_biases)  # type: ignore[no-untyped-call]
         self.out = nn.Linear(config.d_model, config.feat_out) if config.feat_out else nn.Identity()
 
     def forward(self, feats: Tensor, lens: Tensor, *, att_context_size: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
