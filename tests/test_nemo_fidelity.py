@@ -146,6 +146,23 @@ def test_attention_contexts(name: str, key: str) -> None:
     assert error(ours, arrays(name)[key].transpose(1, 2)) < LARGEST_ERROR
 
 
+@pytest.mark.parametrize(("name", "key"), [(n, k) for n in NAMES for k in arrays(n) if k.startswith("stream_enc_")])
+@torch.inference_mode()
+def test_streaming_steps(name: str, key: str) -> None:
+    """In pieces of another size than NeMo's, which gives the same."""
+    recognizer, choice = model(name), key.rpartition("_")[2]
+    context = None if choice == "default" else [int(size) for size in choice.split("x")]
+    feats, lens = recognizer.preprocessor(*(x[:1] for x in waveforms(name)))
+    feats, state, pieces = feats[:, : lens[0]], recognizer.encoder.init_state(1), []
+    for begin in range(0, feats.shape[1], 50):
+        piece = feats[:, begin : begin + 50]
+        last = begin + 50 >= feats.shape[1]
+        sizes = torch.tensor([piece.shape[1]])
+        enc, _, state = recognizer.encoder.step(piece, sizes, state, last=last, att_context_size=context)
+        pieces.append(enc)
+    assert error(torch.cat(pieces, dim=1), arrays(name)[key].transpose(1, 2)) < LARGEST_ERROR
+
+
 @pytest.mark.parametrize("name", having("logprobs"))
 @torch.inference_mode()
 def test_best_labels_of_every_frame(name: str) -> None:

@@ -1,4 +1,4 @@
-"""The tables between NeMo and Sonant: interpolations stay inside the document, every key is accounted for, names map both ways."""
+"""The tables between NeMo and Sonant: interpolations stay inside a document, every key is accounted for, names map both ways."""
 
 from __future__ import annotations
 

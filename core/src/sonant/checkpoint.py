@@ -119,7 +119,7 @@ def _load_folder(folder: Path) -> nn.Module:
         filled = config.fill_model(data)
     except UnknownName as error:
         raise UnknownName(f"{folder}: {error}" + (f" The model was saved with {saved_with}." if saved_with else "")) from error
-    except ConfigError as error:
+    except (ConfigError, RecursionError) as error:
         raise CheckpointError(f"{folder / FOLDER_CONFIG}: {error}") from error
     model = _outline(filled, Files.inside(folder), folder)
     weights.load_into(model, weights.read_safetensors(folder / FOLDER_WEIGHTS), str(folder))

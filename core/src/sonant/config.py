@@ -22,8 +22,7 @@ from sonant import registry
 from sonant.errors import ConfigError, DuplicateName, PluginError, UnknownName
 from sonant.registry import Registered
 
-# The C parser where PyYAML has it: a checkpoint's config repeats its vocabulary thrice, which takes a second without.
-_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DEEP = 500  # brackets in a document, or columns in a line: with fewer of both it is not nested too deeply for a C stack
 
 TRAINING_SECTIONS = ("train_ds", "validation_ds", "test_ds", "loss", "optim", "trainer", "exp_manager", "seed")
 """Sections that describe a training run. They belong to the run, not to the model, and are not stored with weights."""
@@ -80,10 +79,19 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
     return parse_yaml(text, str(path))
 
 
+def _safe_loader(text: str) -> Any:
+    """The C parser where PyYAML has it: a checkpoint's config repeats its vocabulary thrice, which takes a second without.
+
+    It overflows the stack, and so ends the process, on what is nested very deeply; the one in Python raises.
+    """
+    is_flat = text.count("[") + text.count("{") < _DEEP and max(map(len, text.splitlines()), default=0) < _DEEP
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader) if is_flat else yaml.SafeLoader
+
+
 def parse_yaml(text: str, origin: str) -> dict[str, Any]:
     """Like `load_yaml`, for text that came from `origin`. Tags such as `!!python/object` are refused."""
     try:
-        value = yaml.load(text, Loader=_SAFE_LOADER)  # noqa: S506 (a safe one)
+        value = yaml.load(text, Loader=_safe_loader(text))  # noqa: S506 (a safe one)
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{origin} is not plain YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
