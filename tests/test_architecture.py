@@ -15,6 +15,7 @@ from attrs import frozen
 from packaging.requirements import Requirement
 
 from sonant import config, registry
+from sonant.errors import ConfigError
 from sonant.registry import Registered
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -235,7 +236,7 @@ def _always(call: ast.Call) -> bool:
     return True
 
 
-SAFE_LOADERS = ("yaml.SafeLoader", "yaml.CSafeLoader", "_SAFE_LOADER")
+SAFE_LOADERS = ("yaml.SafeLoader", "yaml.CSafeLoader", "_safe_loader(text)")
 RUNS_CODE: dict[str, Callable[[ast.Call], bool]] = {
     **dict.fromkeys(("eval", "exec", "compile", "__import__", "os.system", "os.popen"), _always),
     **dict.fromkeys(("yaml.full_load", "yaml.unsafe_load", "yaml.load_all", "yaml.full_load_all"), _always),
@@ -267,6 +268,13 @@ def _meddling(tree: ast.Module) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("package", SOURCES)
 def test_nothing_runs_the_content_of_files(package: str) -> None:
     assert not [f"{_label(path, line)}: {what}" for path in _files(SOURCES[package]) for line, what in _unsafe(_tree(path))]
+
+
+@pytest.mark.parametrize("beside", ["", "x: [" + "[], " * 1000 + "]"], ids=["small", "many brackets"])
+def test_every_yaml_parser_refuses_tags(beside: str) -> None:
+    with pytest.raises(ConfigError, match="not plain YAML"):
+        config.parse_yaml(f"a: !!python/object/apply:os.getcwd []\n{beside}", "model.yaml")
+    assert config.parse_yaml(f"a: 1\n{beside}", "model.yaml")["a"] == 1
 
 
 @pytest.mark.parametrize("package", SOURCES)

@@ -129,8 +129,12 @@ def test_a_run_that_ends_early_leaves_the_old_file_alone(tmp_path: Path) -> None
     found = items("a.wav", "b.wav")
     sink = outputs.open_sink(str(path), "txt", found, overwrite=True)
     sink.write(found[0], result(found[0]))
-    assert path.read_text() == "what was there"  # and so it stays, should nothing follow
-    sink.write(found[1], result(found[1]))
+    assert path.read_text() == "what was there"
+    sink.close(whole=False)
+    assert path.read_text() == "what was there" and files(tmp_path) == ["all.txt"]
+    sink = outputs.open_sink(str(path), "txt", found, overwrite=True)
+    for item in found:
+        sink.write(item, result(item))
     sink.close()
     assert path.read_text() == "0.00 0.50 text\n0.00 0.50 text\n"
 
@@ -193,6 +197,17 @@ def test_a_second_run_does_what_is_missing(tmp_path: Path) -> None:
     assert [row["audio_filepath"] for row in rows(path)] == ["a.wav", "c.wav", "b.wav"]
     assert run(path, "jsonl", found[:1], overwrite=True) == ["a.wav"]
     assert [row["audio_filepath"] for row in rows(path)] == ["a.wav"]
+
+
+def test_overwriting_begins_with_the_first_result(tmp_path: Path) -> None:
+    """A run that fails before it, because its model is not there, loses nothing."""
+    path, found = tmp_path / "out.jsonl", items("a.wav")
+    run(path, "jsonl", found)
+    before = path.read_bytes()
+    sink = outputs.open_sink(str(path), "jsonl", found, overwrite=True)
+    assert not sink.is_done(found[0])
+    sink.close(whole=False)
+    assert path.read_bytes() == before
 
 
 def test_a_run_killed_at_any_byte_resumes_to_the_same_rows(tmp_path: Path) -> None:

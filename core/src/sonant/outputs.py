@@ -37,8 +37,8 @@ class Sink(Protocol):
 
     def write(self, item: Item, result: Result) -> None: ...
 
-    def close(self) -> None:
-        """All results are written: finish."""
+    def close(self, *, whole: bool = True) -> None:
+        """No more results come: finish. `whole=False` says that the run was broken off before its end."""
         ...
 
 
@@ -113,7 +113,7 @@ class _Stream:
         self._stream.flush()
         self._written += 1
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         if self._array:
             self._stream.write("\n]\n" if self._written else "[]\n")
         self._stream.flush()
@@ -140,11 +140,14 @@ class _WholeFile:
             self._inner = _Stream(self._stream, self._format, self._count)
         self._inner.write(item, result)
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         if self._inner is not None and self._stream is not None:
             self._inner.close()
             self._stream.close()
-            os.replace(self._partial, self._path)
+            if whole:
+                os.replace(self._partial, self._path)
+            else:
+                self._partial.unlink()
 
 
 class _Rows:
@@ -152,8 +155,9 @@ class _Rows:
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._mode = path, "w" if overwrite else "a"
         self._done = set() if overwrite else _whole_rows(path)
-        self._stream = path.open("w" if overwrite else "a", encoding="utf-8")
+        self._stream: IO[str] | None = None  # opened for the first row, so that a run that fails before it overwrites nothing
 
     def is_done(self, item: Item) -> bool:
         return _key(item.name, item.offset) in self._done
@@ -164,11 +168,14 @@ class _Rows:
         row = {"audio_filepath": item.name} | row
         if "offset" in item.row:
             row["offset"] = item.offset
+        if self._stream is None:
+            self._stream = self._path.open(self._mode, encoding="utf-8")
         self._stream.write(dumps(row) + "\n")
         self._stream.flush()
 
-    def close(self) -> None:
-        self._stream.close()
+    def close(self, *, whole: bool = True) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
 
 def _key(name: str, offset: Any) -> tuple[str, float]:
@@ -217,7 +224,7 @@ class _Folder:
     def write(self, item: Item, result: Result) -> None:
         write_atomically(self._paths[id(item)], _block(result.format(self._format), self._format))
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         pass
 
 

@@ -41,9 +41,16 @@ def write_safetensors(state: Mapping[str, torch.Tensor], path: Path) -> None:
     """Write tensors atomically: the file appears whole or not at all."""
     from safetensors.torch import save_file
 
+    apart: State = {}
+    seen = set()
+    for name, tensor in state.items():
+        plain = tensor.detach().cpu().contiguous()
+        storage = plain.untyped_storage().data_ptr()
+        apart[name] = plain.clone() if storage in seen else plain  # safetensors refuses tensors that share memory
+        seen.add(storage)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / path.name
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in state.items()}, whole, metadata={"format": "pt"})
+        save_file(apart, whole, metadata={"format": "pt"})
         usual = Path(folder) / "usual"
         usual.touch()
         shutil.copymode(usual, whole)  # safetensors makes a file that only its owner can read

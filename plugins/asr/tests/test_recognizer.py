@@ -262,6 +262,10 @@ def test_batches_that_make_no_sense(options: dict[str, Any]) -> None:
         model(CTC).transcribe(A, **options)
 
 
+def test_recordings_from_a_generator() -> None:
+    assert [t.text for t in model(CTC).transcribe(path for path in (B, A, B))] == [TEXTS[1], TEXTS[0], TEXTS[1]]
+
+
 def test_no_recordings() -> None:
     assert model(CTC).transcribe([]) == []
 

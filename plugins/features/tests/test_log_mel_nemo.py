@@ -66,7 +66,7 @@ def test_fixed_statistics() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
-@pytest.mark.parametrize("count", [1, 7, 160, 256, 301, 512])
+@pytest.mark.parametrize("count", [1, 160, 512, 1003])  # 1003 / 8000 * 8000 is less than 1003
 def test_sizes_in_samples_stay_exact(rate: int, count: int) -> None:
     config = read_whole(
         {"sample_rate": rate, "n_window_size": count, "n_window_stride": count, "window_size": None, "window_stride": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from collections.abc import Sequence
@@ -112,7 +113,9 @@ def _print_plugins(found: list[plugins.Plugin], conflicts: list[str], reports: l
 def components_command(kind: str | None, as_json: bool) -> None:
     """List the components that a config can name, of one KIND or of all."""
     if kind is not None and kind not in KINDS:
-        raise click.ClickException(f"no kind named {kind!r}; the kinds are {', '.join(KINDS)}")
+        close = difflib.get_close_matches(kind, KINDS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise click.ClickException(f"no kind named {kind!r}.{hint} The kinds are {', '.join(KINDS)}")
     rows = [r for r in registry.current() if kind in (None, r.spec.kind)]
     if as_json:
         _json([{"kind": r.spec.kind, "name": r.spec.name, "plugin": r.plugin.label, "doc": r.spec.doc} for r in rows])

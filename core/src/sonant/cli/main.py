@@ -25,11 +25,17 @@ class App(click.Group):
         from sonant import plugins
 
         for plugin in plugins.installed():
-            if plugin.commands is not None:
-                try:
-                    plugin.commands(app=self)
-                except (Exception, SystemExit) as error:
-                    click.echo(f"sonant: the commands of {plugin.label} cannot be added: {error!r}", err=True)
+            if plugin.commands is None:
+                continue
+            before = dict(self.commands)
+            try:
+                plugin.commands(app=self)
+            except (Exception, SystemExit) as error:
+                click.echo(f"sonant: the commands of {plugin.label} cannot be added: {error!r}", err=True)
+            for name, command in before.items():
+                if self.commands.get(name) is not command:
+                    click.echo(f"sonant: {plugin.label} adds a command {name!r} that is taken; it is left out", err=True)
+                    self.commands[name] = command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._add_plugin_commands()

@@ -42,8 +42,9 @@ def _mapping(component: Registered) -> Any:
 class Reader:
     """Given to a task's mapping: reads sections by the tables of the components they name."""
 
-    def __init__(self, archive: NemoArchive) -> None:
+    def __init__(self, archive: NemoArchive, target: str = "") -> None:
         self.archive = archive
+        self.target = target
         self.notes: list[str] = []
         self.files: dict[str, bytes] = {}
 
@@ -58,7 +59,7 @@ class Reader:
         if component is None:
             known = sorted({t for r in registry.current() if r.spec.kind == kind and r.spec.nemo for t in r.spec.nemo.targets})
             raise CheckpointError(
-                f"{self.archive.path}: {section.path or kind} is {name!r}, and no installed plugin provides a {kind} that stands "
+                f"{self.archive.path}: {section.path or kind} is {name!r}, and no installed plugin provides one that stands "
                 f"for it (known: {', '.join(known) or 'none'}). Nothing was imported or run."
             )
         mapping: ComponentMapping = _mapping(component)
@@ -137,7 +138,7 @@ def read_nemo(archive: NemoArchive) -> FromNemo:
             "`sonant components task` lists the tasks that are installed"
         )
     mapping: TaskMapping = _mapping(component)
-    reader = Reader(archive)
+    reader = Reader(archive, target)
     task, parts = _read_document(mapping, document, reader)
     data = {"task": {"name": component.spec.name} | task} | {k: dict(p.section) for k, p in parts.items()}
     try:
@@ -152,6 +153,10 @@ def _read_document(mapping: TaskMapping, document: NemoSection, reader: Reader) 
     try:
         found = mapping.read(document, reader)
         reader.finish(document)
+    except CheckpointError as error:
+        if str(reader.archive.path) in str(error):
+            raise
+        raise CheckpointError(f"{reader.archive.path}: {error}") from error
     except SonantError:
         raise
     except (AttributeError, TypeError, ValueError, LookupError) as error:  # a table met a list where it knows a number

@@ -55,7 +55,11 @@ def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
 @click.option("--channel", type=click.IntRange(0), default=None, help="The channel to hear, from 0. Default: the average of all.")
 @click.option("--decoder", default=None, help="The head of a hybrid model: ctc, rnnt or tdt. Default: its main one.")
 @click.option(
-    "--shard", callback=_shard, default=None, metavar="K/N", help="Take only every Nth recording, from the Kth. Default: $RANK."
+    "--shard",
+    callback=_shard,
+    default=None,
+    metavar="K/N",
+    help="Take only every Nth recording, from the Kth. Default: $RANK and $WORLD_SIZE.",
 )
 @click.option(
     "--registry", type=click.Path(exists=True, dir_okay=False), default=None, help="A file of model cards beside the packaged."

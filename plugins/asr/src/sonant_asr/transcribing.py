@@ -47,8 +47,12 @@ def run(
         click.echo(
             f"{len(items) - len(todo)} of {len(items)} recordings are already in {output}; --overwrite does them again", err=True
         )
-    if todo:
-        torch.set_num_threads(threads or _usable_cpus())
+    if not todo:
+        return failures
+    whole = False
+    try:
+        if threads or "OMP_NUM_THREADS" not in os.environ:  # what a launcher such as torchrun set is left alone
+            torch.set_num_threads(threads or _usable_cpus())
         recognizer = sonant.load(model, device=device, dtype=dtype, registry=registry)
         results = recognizer.transcribe(
             todo,
@@ -65,7 +69,9 @@ def run(
                 failures.append(result)
             else:
                 sink.write(item, result)
-    sink.close()
+        whole = True
+    finally:
+        sink.close(whole=whole)
     return failures
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,8 @@ class CtcGreedy:
 
     A hypothesis' score is the log-probability of the best path.
     """
+
+    families: ClassVar = ("ctc",)
 
     def __init__(self, config: CtcGreedyConfig) -> None:
         self.config = config

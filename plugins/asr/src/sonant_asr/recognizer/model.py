@@ -158,4 +158,10 @@ class Recognizer(nn.Module):
     def _searcher(self, head: Any, search: str | Mapping[str, Any] | None) -> Any:
         if search is None and self.search is not None and head is self.decoder:
             return self.search
-        return instantiate(fill_section("search", head.search if search is None else search, "search"), "search", {})
+        chosen = instantiate(fill_section("search", head.search if search is None else search, "search"), "search", {})
+        families = getattr(chosen, "families", (head.family,))
+        if head.family not in families:
+            raise ConfigError(
+                f"search={search!r} reads {' and '.join(families)} heads, and this one is {head.family}: try {head.search!r}"
+            )
+        return chosen

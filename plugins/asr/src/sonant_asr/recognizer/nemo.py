@@ -35,12 +35,12 @@ def read(document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[st
         parts["decoder"] = _read_transducer(document, durations, reader)
     else:
         parts["decoder"] = reader.component("decoder", document.section("decoder"), "decoder.")
-    if "aux_ctc" in document:
+    if "aux_ctc" in document and "Hybrid" in reader.target:  # other classes ignore the section, and have no weights for it
         aux = document.section("aux_ctc")
         parts["aux_decoder"] = reader.component("decoder", aux.section("decoder"), "ctc_decoder.")
         aux.drop("ctc_loss_weight", "use_cer", "ctc_reduction", "decoding")
         reader.finish(aux)
-    document.drop("interctc", "decoding", "labels", "sample_rate", *_SWITCHES)
+    document.drop("aux_ctc", "interctc", "decoding", "labels", "sample_rate", *_SWITCHES)
     return task, parts
 
 

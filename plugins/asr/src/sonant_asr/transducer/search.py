@@ -7,6 +7,7 @@ blanks to its next label, and the prediction network then runs once for all of t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from attrs import frozen
@@ -24,6 +25,8 @@ class TransducerGreedy:
     `max_symbols` labels at one frame the search moves on by itself. A token spans `[frame, frame + 1)` for RNN-T and
     `[frame, frame + duration)` for TDT; a hypothesis' score adds up the log-probabilities of its labels.
     """
+
+    families: ClassVar = ("rnnt", "tdt")
 
     def __init__(self, config: TransducerGreedyConfig) -> None:
         self.config = config
