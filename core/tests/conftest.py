@@ -1,4 +1,5 @@
-"""Fixtures: an environment without Sonant's variables, fake installed plugins, and the command line in a process of its own."""
+"""Fixtures: an environment without Sonant's variables, fake installed plugins, the command line in a process of its own, and a
+stand-in for the hub with model cards that name it."""
 
 from __future__ import annotations
 
@@ -6,12 +7,18 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub.constants
+import huggingface_hub.hf_api
 import pytest
+import yaml
 
 from sonant import plugins
+from stand_in_hub import CONTENT, Hub
 
 Install = Callable[..., Path]
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -78,3 +85,54 @@ def cli(tmp_path: Path) -> Cli:
         return subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
 
     return run
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A running stand-in that holds one repo, `acme/tiny`."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Hub() as running:
+        running.repos["acme/tiny"] = [{"README.md": b"# Tiny", "tiny.nemo": CONTENT}]
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+    huggingface_hub.close_session()
+
+
+@pytest.fixture
+def stand_in(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The stand-in in the place of the hub, in this process; an empty cache."""
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", server.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("SONANT_HOME", str(tmp_path / "sonant"))
+    return server
+
+
+@pytest.fixture
+def offline(stand_in: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Turns the offline mode on (or off), and forgets what was asked until then."""
+
+    def turn(on: bool = True) -> None:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", on)
+        stand_in.asked.clear()
+
+    return turn
+
+
+@pytest.fixture
+def card_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a registry with one card, `tiny`, of the given source."""
+
+    def write(requires: list[str] | None = None, **source: Any) -> Path:
+        card = {"task": "asr", "summary": "Tiny.", "source": source, "requires": requires or []}
+        file = tmp_path / "registry.yaml"
+        file.write_text(yaml.safe_dump({"models": {"tiny": card}}), "utf-8")
+        return file
+
+    return write

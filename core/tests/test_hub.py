@@ -1,217 +1,31 @@
-"""Fetching models: from a local stand-in for the hub's HTTP interface, by address, from a package, from disk.
-
-The stand-in speaks what huggingface_hub asks for: `/api/models/…` (a repo's commit and files), `/api/models/…/tree/…`, and
-`/…/resolve/…` with the hub's headers. It serves a real `.nemo` and can break off transfers.
-"""
+"""Fetching models from the hub, for which `stand_in_hub` stands in, and keeping them in its cache."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import huggingface_hub.constants
 import huggingface_hub.hf_api
 import pytest
 import torch
-import yaml
 
 import sonant
-from sonant import hub
 from sonant.checkpoint import locate
 from sonant.errors import DownloadError, UnknownName
-
-CASES = Path(__file__).resolve().parents[2] / "tests" / "nemo-cases"
-NEMO = CASES / "fastconformer_ctc_bpe.nemo"
-CONTENT = NEMO.read_bytes()
-Files = dict[str, bytes]
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def commit(number: int) -> str:
-    return f"{number:040x}"
-
-
-class Hub(ThreadingHTTPServer):
-    """Repos as lists of commits, the last of which is `main`; plain files below `/files/`."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.repos: dict[str, list[Files]] = {}
-        self.files: Files = {}
-        self.gated: set[str] = set()
-        self.asked: list[tuple[str, str]] = []
-        self.cut: dict[str, int] = {}  # file name -> how many transfers still break off half-way
-        self.short: set[str] = set()  # files of which a half comes, declared as all
-        self.down = False
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def downloads(self) -> list[str]:
-        """The files whose content was asked for."""
-        return [path.rsplit("/", 1)[-1] for method, path in self.asked if method == "GET" and not path.startswith("/api/")]
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers as the hub does."""
-
-    server: Hub
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.answer()
-
-    def do_GET(self) -> None:
-        self.answer()
-
-    def answer(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.server.asked.append((self.command, path))
-        if self.server.down:
-            self.reply(503, b"down for maintenance")
-        elif path.startswith("/files/"):
-            content = self.server.files.get(path.removeprefix("/files/"))
-            self.reply(404, b"") if content is None else self.send(path, content, {})
-        else:
-            api = path.startswith("/api/models/")
-            owner, name, *rest = path.removeprefix("/api/models").strip("/").split("/")
-            self.answer_for(f"{owner}/{name}", rest, api)
-
-    def answer_for(self, repo: str, rest: list[str], api: bool) -> None:
-        commits = self.server.repos.get(repo)
-        if repo in self.server.gated:
-            return self.reply(403, b"", {"X-Error-Code": "GatedRepo"})
-        if commits is None:
-            return self.reply(401, b"", {"X-Error-Code": "RepoNotFound"})
-        revision = rest[1] if len(rest) > 1 else "main"
-        number = len(commits) if revision == "main" else next((n for n in range(1, len(commits) + 1) if commit(n) == revision), 0)
-        if not number:
-            return self.reply(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        files = commits[number - 1]
-        if api:
-            return self.describe(repo, commit(number), files, tree="tree" in rest)
-        name = "/".join(rest[2:])
-        headers = {"X-Repo-Commit": commit(number)}
-        if name not in files:
-            return self.reply(404, b"", headers | {"X-Error-Code": "EntryNotFound"})
-        digest = sha256(files[name])
-        return self.send(name, files[name], headers | {"ETag": f'"{digest}"', "X-Linked-Size": str(len(files[name]))})
-
-    def describe(self, repo: str, revision: str, files: Files, *, tree: bool) -> None:
-        document: Any = {"id": repo, "sha": revision, "siblings": [{"rfilename": name} for name in files]}
-        if tree:
-            document = [
-                {
-                    "type": "file",
-                    "path": name,
-                    "size": len(content),
-                    "oid": hashlib.sha1(content).hexdigest(),
-                    "lfs": {"oid": sha256(content), "size": len(content), "pointerSize": 130},
-                }
-                for name, content in files.items()
-            ]
-        self.reply(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
-
-    def send(self, path: str, content: bytes, headers: dict[str, str]) -> None:
-        name = path.rsplit("/", 1)[-1]
-        if self.command == "GET" and name in self.server.short:
-            return self.reply(200, content[: len(content) // 2], headers)
-        first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
-        if first:
-            headers = headers | {"Content-Range": f"bytes {first}-{len(content) - 1}/{len(content)}"}
-        cut = self.command == "GET" and self.server.cut.get(name, 0) > 0
-        if cut:
-            self.server.cut[name] -= 1
-        return self.reply(206 if first else 200, content[first:], headers, sent=(len(content) - first) // 2 if cut else None)
-
-    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None, sent: int | None = None) -> None:
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body[:sent])
-        if sent is not None:
-            self.close_connection = True
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A running stand-in that holds one repo, `acme/tiny`."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Hub() as running:
-        running.repos["acme/tiny"] = [{"README.md": b"# Tiny", "tiny.nemo": CONTENT}]
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
-    huggingface_hub.close_session()
-
-
-@pytest.fixture
-def stand_in(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """The stand-in in the place of the hub, in this process; an empty cache."""
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", server.endpoint)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("SONANT_HOME", str(tmp_path / "sonant"))
-    return server
-
-
-@pytest.fixture
-def offline(stand_in: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Turns the offline mode on (or off), and forgets what was asked until then."""
-
-    def turn(on: bool = True) -> None:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", on)
-        stand_in.asked.clear()
-
-    return turn
+from stand_in_hub import CASES, CONTENT, NEMO, Hub, cached, commit, sha256
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Downloads are tried again without a pause."""
     monkeypatch.setattr("huggingface_hub.file_download.time", SimpleNamespace(sleep=lambda seconds: None))
-
-
-@pytest.fixture
-def card_file(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a registry with one card, `tiny`, of the given source."""
-
-    def write(requires: list[str] | None = None, **source: Any) -> Path:
-        card = {"task": "asr", "summary": "Tiny.", "source": source, "requires": requires or []}
-        file = tmp_path / "registry.yaml"
-        file.write_text(yaml.safe_dump({"models": {"tiny": card}}), "utf-8")
-        return file
-
-    return write
-
-
-def cached(folder: Path) -> list[int]:
-    """The sizes of what lies in a cache."""
-    return [path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 1000]
 
 
 def same_model(ours: Any, theirs: Any) -> bool:
@@ -485,115 +299,3 @@ def test_in_processes_of_their_own_with_the_hub_s_variables(server: Hub, tmp_pat
     assert (empty.returncode, empty.stdout) == (1, "")
     assert "DownloadError: acme/tiny: the model is not in the local cache" in empty.stderr
     assert server.asked == []
-
-
-def test_by_address(stand_in: Hub, card_file: Callable[..., Path], tmp_path: Path, offline: Callable[..., None]) -> None:
-    stand_in.files["a/tiny.nemo"] = CONTENT
-    registry = card_file(url=f"{stand_in.endpoint}/files/a/tiny.nemo?download=true", sha256=sha256(CONTENT), size=len(CONTENT))
-    path = locate("tiny", registry=registry)
-    assert (path.name, path.read_bytes()) == ("tiny.nemo", CONTENT)
-    assert path.is_relative_to(tmp_path / "sonant")
-    assert locate("tiny", registry=registry) == path
-    assert stand_in.downloads() == ["tiny.nemo"]
-    offline()
-    assert locate("tiny", registry=registry) == path
-    assert stand_in.asked == []
-
-
-def test_by_address_offline_with_an_empty_cache(
-    stand_in: Hub, card_file: Callable[..., Path], offline: Callable[..., None]
-) -> None:
-    offline()
-    with pytest.raises(DownloadError, match=r"/files/tiny\.nemo: .*tiny\.nemo is not there and HF_HUB_OFFLINE is set; unset it"):
-        locate("tiny", registry=card_file(url=f"{stand_in.endpoint}/files/tiny.nemo"))
-    assert stand_in.asked == []
-
-
-def test_by_address_a_new_checksum_means_new_content(stand_in: Hub, card_file: Callable[..., Path]) -> None:
-    url = f"{stand_in.endpoint}/files/tiny.nemo"
-    stand_in.files["tiny.nemo"] = b"first"
-    assert locate("tiny", registry=card_file(url=url, sha256=sha256(b"first"))).read_bytes() == b"first"
-    stand_in.files["tiny.nemo"] = b"second"
-    assert locate("tiny", registry=card_file(url=url, sha256=sha256(b"first"))).read_bytes() == b"first"
-    assert locate("tiny", registry=card_file(url=url, sha256=sha256(b"second"))).read_bytes() == b"second"
-
-
-@pytest.mark.parametrize(
-    ("expected", "fault", "wanted"),
-    [
-        ({"sha256": sha256(b"other")}, None, f"tiny.nemo has sha256 {sha256(CONTENT)}, and its model card says"),
-        ({"size": 7}, None, f"tiny.nemo has {len(CONTENT)} bytes, and its model card says 7"),
-        ({}, "cut", f"cannot be fetched: the connection ended after .* of {len(CONTENT)} bytes"),
-        ({}, "down", "cannot be fetched: HTTP Error 503"),
-        ({}, "absent", "cannot be fetched: HTTP Error 404: Not Found"),
-    ],
-)
-def test_by_address_what_does_not_arrive_is_not_kept(
-    expected: dict[str, Any], fault: str | None, wanted: str, stand_in: Hub, card_file: Callable[..., Path], tmp_path: Path
-) -> None:
-    stand_in.files["tiny.nemo"] = CONTENT
-    url = f"{stand_in.endpoint}/files/{'absent' if fault == 'absent' else 'tiny'}.nemo"
-    stand_in.cut["tiny.nemo"] = 1 if fault == "cut" else 0
-    stand_in.down = fault == "down"
-    with pytest.raises(DownloadError, match=f"^{url}: {wanted}"):
-        locate("tiny", registry=card_file(url=url, **expected))
-    assert cached(tmp_path / "sonant") == []
-    assert list((tmp_path / "sonant").rglob("*.nemo")) == []
-    if fault == "cut":
-        assert locate("tiny", registry=card_file(url=url)).read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize(
-    ("url", "wanted"),
-    [
-        ("file:///etc/hostname", "only http and https addresses are fetched"),
-        ("ftp://127.0.0.1/tiny.nemo", "only http and https addresses are fetched"),
-        ("http://127.0.0.1:9/", "the address names no file"),
-        ("http://127.0.0.1:9/a/..", "the address names no file"),
-        ("http://127.0.0.1:9/tiny.nemo", "cannot be fetched: .*[Rr]efused"),
-        ("http://127.0.0.1:port/tiny.nemo", "cannot be fetched: "),
-    ],
-)
-def test_addresses_that_cannot_be_fetched(
-    url: str, wanted: str, stand_in: Hub, card_file: Callable[..., Path], tmp_path: Path
-) -> None:
-    with pytest.raises(DownloadError, match=wanted):
-        locate("tiny", registry=card_file(url=url))
-    assert cached(tmp_path / "sonant") == []
-
-
-def test_where_files_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SONANT_HOME", raising=False)
-    assert hub.cache_folder() == tmp_path / ".cache" / "sonant"
-    monkeypatch.setenv("SONANT_HOME", str(tmp_path / "elsewhere"))
-    assert hub.cache_folder() == tmp_path / "elsewhere"
-
-
-def test_inside_a_package(site: Path, card_file: Callable[..., Path]) -> None:
-    package = site / "acme_models"
-    (package / "data").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "data" / "tiny.nemo").write_bytes(CONTENT)
-    source = "acme_models:data/tiny.nemo"
-    assert locate("tiny", registry=card_file(package=source, sha256=sha256(CONTENT))).read_bytes() == CONTENT
-    with pytest.raises(DownloadError, match=f"^{source}: tiny.nemo has 624640 bytes, and its model card says 1"):
-        locate("tiny", registry=card_file(package=source, size=1))
-    with pytest.raises(DownloadError, match=r"data/other\.nemo does not exist, though the model card names it"):
-        locate("tiny", registry=card_file(package="acme_models:data/other.nemo"))
-    with pytest.raises(DownloadError, match="the package 'acme_absent' that holds the model is not installed"):
-        locate("tiny", registry=card_file(package="acme_absent:tiny.nemo"))
-
-
-def test_on_disk(card_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "tiny.nemo").write_bytes(CONTENT)
-    monkeypatch.chdir("/")
-    for file in ("models/tiny.nemo", str(tmp_path / "models" / "tiny.nemo")):
-        assert locate("tiny", registry=card_file(file=file, sha256=sha256(CONTENT))).read_bytes() == CONTENT
-    with pytest.raises(DownloadError, match=r"the model 'tiny': tiny\.nemo has sha256 .*, and its model card says"):
-        locate("tiny", registry=card_file(file="models/tiny.nemo", sha256=sha256(b"other")))
-    with pytest.raises(
-        DownloadError, match=r"the model 'tiny': .*models/absent\.nemo does not exist, though the model card names it"
-    ):
-        locate("tiny", registry=card_file(file="models/absent.nemo"))

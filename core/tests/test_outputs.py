@@ -257,6 +257,8 @@ def test_pieces_of_one_file_are_different_rows(tmp_path: Path) -> None:
     pieces = [Item("a.wav", "a.wav", offset, 1.0, {"offset": offset}) for offset in (0.0, 1.0, 12345.25, 12345.5)]
     assert len(run(path, "jsonl", pieces, only=pieces[1:])) == 3
     assert [row["offset"] for row in rows(path)] == [1.0, 12345.25, 12345.5]
+    assert run(path, "jsonl", items("a.wav")) == ["a.wav"]  # the whole is neither
+    assert run(path, "jsonl", items("a.wav")) == []
     sink = outputs.open_sink(str(path), "jsonl", pieces)
     assert [sink.is_done(piece) for piece in pieces] == [False, True, True, True]
     sink.close()

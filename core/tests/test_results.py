@@ -97,7 +97,8 @@ def test_every_format_to_the_letter() -> None:
     )
     assert CLIP.to_ctm().split("\n")[0] == "clips/a_b.wav 1 0.08 0.32 hello"
     assert CLIP.to_txt() == "0.08 0.40 hello\n0.48 1.04 world.\n2.00 2.40 second\n2.48 2.96 one"
-    assert evolve(CLIP, words=()).to_txt() == "hello world. second one"
+    assert evolve(CLIP, words=()).to_txt() == "0.08 1.04 hello world.\n2.00 2.96 second one"
+    assert evolve(CLIP, words=(), segments=()).to_txt() == "hello world. second one"
 
 
 @pytest.mark.parametrize(

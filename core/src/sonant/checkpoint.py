@@ -12,7 +12,7 @@ import yaml
 from sonant import __version__, cards, config, hub, runtime, weights
 from sonant.build import Blueprint, assemble
 from sonant.config import ModelConfig
-from sonant.errors import CheckpointError, ConfigError, UnknownName
+from sonant.errors import CheckpointError, ConfigError, SonantError, UnknownName
 from sonant.files import Files, check_member_name
 from sonant.nemo.archive import CONFIG as NEMO_CONFIG
 from sonant.nemo.archive import NemoArchive, write_archive
@@ -107,6 +107,10 @@ def _outline(filled: ModelConfig, files: Files, path: Path, notes: tuple[str, ..
             return assemble(filled, files, source=str(path), notes=notes)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    except SonantError:
+        raise
+    except (RuntimeError, OverflowError, MemoryError) as error:  # sizes that no machine has
+        raise CheckpointError(f"{path}: its config cannot be built: {error}") from error
 
 
 def _load_folder(folder: Path) -> nn.Module:

@@ -160,13 +160,13 @@ class _Rows:
         self._stream: IO[str] | None = None  # opened for the first row, so that a run that fails before it overwrites nothing
 
     def is_done(self, item: Item) -> bool:
-        return _key(item.name, item.offset) in self._done
+        return (item.name, _offset(item)) in self._done
 
     def write(self, item: Item, result: Result) -> None:
         row = json.loads(result.format("jsonl"))
         row.pop("audio_filepath", None)
         row = {"audio_filepath": item.name} | row
-        if "offset" in item.row:
+        if _offset(item) is not None:
             row["offset"] = item.offset
         if self._stream is None:
             self._stream = self._path.open(self._mode, encoding="utf-8")
@@ -178,11 +178,17 @@ class _Rows:
             self._stream.close()
 
 
-def _key(name: str, offset: Any) -> tuple[str, float]:
-    return name, float(offset or 0.0)
+def _offset(item: Item) -> float | None:
+    """Where a piece begins; None for a recording as a whole, which is another thing than a piece from 0 on."""
+    return item.offset if item.offset or "offset" in item.row else None
 
 
-def _whole_rows(path: Path) -> set[tuple[str, float]]:
+def _key(row: dict[str, Any]) -> tuple[str, float | None]:
+    offset = row.get("offset")
+    return row["audio_filepath"], None if offset is None else float(offset)
+
+
+def _whole_rows(path: Path) -> set[tuple[str, float | None]]:
     """The recordings an earlier run wrote; a last row without its line end is cut off."""
     if not path.exists():
         return set()
@@ -190,9 +196,8 @@ def _whole_rows(path: Path) -> set[tuple[str, float]]:
     rows = set()
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
-            rows.add(_key(row["audio_filepath"], row.get("offset")))
-        except (ValueError, KeyError, TypeError) as error:
+            rows.add(_key(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _foreign(path, number) from error
     if last:
         if not (last.startswith(_ROW) or _ROW.startswith(last)):

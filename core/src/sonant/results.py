@@ -67,10 +67,9 @@ class Transcript:
         return dumps(self.to_dict(), indent=indent)
 
     def to_txt(self) -> str:
-        """The text; with timestamps, one `start end word` line for every word."""
-        if not self.words:
-            return self.text
-        return "\n".join(f"{w.start:.2f} {w.end:.2f} {w.text}" for w in self.words)
+        """The text; with timestamps, a line `start end word` for every word, or segment where there are no words."""
+        spans = self.words or self.segments
+        return "\n".join(f"{s.start:.2f} {s.end:.2f} {s.text}" for s in spans) if spans else self.text
 
     def to_srt(self) -> str:
         """SubRip subtitles, one cue a segment."""
