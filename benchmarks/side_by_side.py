@@ -80,7 +80,7 @@ def main() -> None:
         for seconds in options.seconds:
             rows.append(_encode(sides, seconds, dtype, options.runs))
         if options.clips and dtype == "float32":
-            rows.append(_transcribe(sides, options.clips, options.batch_size))
+            rows.append(_transcribe(sides, options.clips, options.batch_size, min(3, options.runs)))
         _record(rows, sides, options)
         for side in sides.values():
             side.close()
@@ -97,19 +97,18 @@ def _encode(sides: dict[str, Worker], seconds: int, dtype: str, runs: int) -> di
     return _row(f"encode {seconds} s", dtype, times, None, audio=seconds, note=f"largest difference of outputs {worst:.1e}")
 
 
-def _transcribe(sides: dict[str, Worker], folder: Path, batch_size: int) -> dict[str, Any]:
+def _transcribe(sides: dict[str, Worker], folder: Path, batch_size: int, runs: int) -> dict[str, Any]:
     import soundfile
 
     files = sorted(str(p) for p in folder.glob("*.wav"))
     audio = sum(soundfile.info(f).duration for f in files)
-    answers = {}
-    for name, side in sides.items():
+    for side in sides.values():
         side.ask("transcribe", files=files[:2], batch_size=2)  # warm-up
-        answers[name] = side.ask("transcribe", files=files, batch_size=batch_size)
-    texts = [a["value"] for a in answers.values()]
+    answers = [{name: side.ask("transcribe", files=files, batch_size=batch_size) for name, side in sides.items()} for _ in range(runs)]
+    texts = [a["value"] for a in answers[0].values()]
     same = sum(a == b for a, b in zip(*texts, strict=True))
-    times = {name: [a["seconds"]] for name, a in answers.items()}
-    peaks = {name: a["peak_gib"] for name, a in answers.items()}
+    times = {name: [a[name]["seconds"] for a in answers] for name in sides}
+    peaks = {name: answers[-1][name]["peak_gib"] for name in sides}
     return _row(f"transcribe {len(files)} clips", "float32", times, peaks, audio=audio, note=f"same text: {same} of {len(files)}")
 
 

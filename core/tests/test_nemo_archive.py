@@ -273,7 +273,6 @@ def test_a_config_that_is_no_plain_document(
     assert not (tmp_path / "MARK").exists()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("bomb", ["aliases", "interpolations"])
 def test_a_few_lines_that_stand_for_more_than_a_machine_holds(bomb: str, tmp_path: Path) -> None:
     reference = "*a{}" if bomb == "aliases" else "'${{a{}}}'"

@@ -229,9 +229,10 @@ def test_a_shape_that_is_not_the_tables_is_left_for_the_check_of_shapes() -> Non
 
 def placement(archive: NemoArchive) -> dict[str, Placed]:
     document = NemoSection(archive.config(), "")
-    task = registry.current().stands_for("task", document.take("target"))
+    target = document.take("target")
+    task = registry.current().stands_for("task", target)
     assert task is not None and task.spec.nemo is not None
-    _, parts = load_target(task.spec.nemo.mapping, "task").read(document, Reader(archive))
+    _, parts = load_target(task.spec.nemo.mapping, "task").read(document, Reader(archive, target))
     return parts
 
 

@@ -110,7 +110,8 @@ def _outline(filled: ModelConfig, files: Files, path: Path, notes: tuple[str, ..
     except SonantError:
         raise
     except (RuntimeError, OverflowError, MemoryError) as error:  # sizes that no machine has
-        raise CheckpointError(f"{path}: its config cannot be built: {error}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{path}: its config cannot be built: {reason}") from error
 
 
 def _load_folder(folder: Path) -> nn.Module:

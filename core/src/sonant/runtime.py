@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WINDOW = 16  # batches that are sorted by length together; bounds both padding and the wait for the first result
+_WORTHWHILE = 10.0  # seconds of audio in a batch, from which on a processor is kept busy
 _AHEAD = 2  # batches decoded while the model works
 
 
@@ -85,10 +86,14 @@ class Batch:
 
 @frozen(kw_only=True)
 class Batching:
-    """How recordings are grouped: at most `batch_size` of them, and at most `batch_seconds` with padding."""
+    """How recordings are grouped: at most `batch_size` of them, and at most `batch_seconds` with padding.
+
+    A batch that holds ten seconds already takes none that is shorter than the part `shortest` of its longest.
+    """
 
     batch_size: int = 16
     batch_seconds: float | None = None
+    shortest: float = 0.0
     channel: int | None = None
     workers: int = 2
 
@@ -104,16 +109,20 @@ def plan(durations: Sequence[float], batching: Batching) -> list[list[int]]:
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(durations)), key=lambda i: -durations[i]):
-        batch = batches[-1] if batches else None
-        if batch is None or len(batch) >= batching.batch_size or not _fits(len(batch) + 1, durations[batch[0]], batching):
-            batches.append([index])
+        if batches and _fits(durations[index], [durations[i] for i in batches[-1]], batching):
+            batches[-1].append(index)
         else:
-            batch.append(index)
+            batches.append([index])
     return batches
 
 
-def _fits(count: int, longest: float, batching: Batching) -> bool:
-    return batching.batch_seconds is None or count * longest <= batching.batch_seconds
+def _fits(duration: float, batch: list[float], batching: Batching) -> bool:
+    """Whether a batch, longest first, has room for one more that is no longer."""
+    if len(batch) >= batching.batch_size:
+        return False
+    if batching.batch_seconds is not None and (len(batch) + 1) * batch[0] > batching.batch_seconds:
+        return False
+    return duration >= batching.shortest * batch[0] or sum(batch) < _WORTHWHILE
 
 
 def process(

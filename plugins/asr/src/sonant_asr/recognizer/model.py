@@ -20,6 +20,8 @@ from sonant.runtime import Batch, Batching
 from sonant_asr.recognizer.config import AsrConfig
 from sonant_asr.recognizer.text import Level, check_level, transcript
 
+_SHORTEST_ON_CPU = 0.85  # there padding costs as much as speech, and larger batches gain nothing
+
 
 class Recognizer(nn.Module):
     """A speech recognizer made of parts.
@@ -120,7 +122,12 @@ class Recognizer(nn.Module):
         """
         infer = partial(self.infer, level=check_level(timestamps), decoder=decoder, search=search)
         self._head(decoder)  # a wrong name fails before anything is decoded
-        batching = Batching(batch_size=batch_size, batch_seconds=batch_seconds, channel=channel, workers=workers)
+        batching = Batching(
+            batch_size=batch_size,
+            batch_seconds=batch_seconds,
+            channel=channel,
+            workers=workers,
+        )
         results = runtime.process(inputs.expand(audio), infer, self.sample_rate, batching, on_error)
         return results if stream else list(results)
 
@@ -136,13 +143,26 @@ class Recognizer(nn.Module):
         """Transcribe one batch; `transcribe` explains the options."""
         head = self._head(decoder)
         device = next(self.parameters()).device
-        enc, lens = self.encode(batch.wav.to(device), batch.lens.to(device))
+        enc, lens = self._encode_by_length(batch.wav.to(device), batch.lens.to(device))
         found = self._searcher(head, search)(head, enc, lens)
         seconds = (batch.lens / self.sample_rate).tolist()
         return [
             self._finish(hypothesis, head.family, level, item.name, duration)
             for hypothesis, item, duration in zip(found, batch.items, seconds, strict=True)
         ]
+
+    def _encode_by_length(self, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
+        """`encode`, on a CPU in groups of similar length; the search that follows is better off with the whole batch."""
+        seconds = (lens / self.sample_rate).tolist() if lens.device.type == "cpu" else []
+        groups = runtime.plan(seconds, Batching(batch_size=len(lens), shortest=_SHORTEST_ON_CPU))
+        if len(groups) < 2:
+            return self.encode(wav, lens)
+        rows: list[Any] = [None] * len(lens)
+        for group in groups:
+            enc, sizes = self.encode(wav[group, : int(lens[group].max())], lens[group])
+            for index, row, size in zip(group, enc, sizes, strict=True):
+                rows[index] = (row[: int(size)], size)
+        return nn.utils.rnn.pad_sequence([row for row, _ in rows], batch_first=True), torch.stack([size for _, size in rows])
 
     def _finish(self, hypothesis: Hypothesis, family: Any, level: Level | None, source: str, duration: float) -> Transcript:
         found = transcript(hypothesis, self.tokenizer, family, self.frame_seconds, level, self.config)
