@@ -104,7 +104,9 @@ def _transcribe(sides: dict[str, Worker], folder: Path, batch_size: int, runs: i
     audio = sum(soundfile.info(f).duration for f in files)
     for side in sides.values():
         side.ask("transcribe", files=files[:2], batch_size=2)  # warm-up
-    answers = [{name: side.ask("transcribe", files=files, batch_size=batch_size) for name, side in sides.items()} for _ in range(runs)]
+    answers = [
+        {name: side.ask("transcribe", files=files, batch_size=batch_size) for name, side in sides.items()} for _ in range(runs)
+    ]
     texts = [a["value"] for a in answers[0].values()]
     same = sum(a == b for a, b in zip(*texts, strict=True))
     times = {name: [a[name]["seconds"] for a in answers] for name in sides}
