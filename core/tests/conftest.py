@@ -1,14 +1,17 @@
-"""Fixtures: an environment without Sonant's variables, fake installed plugins, the command line in a process of its own, and a
-stand-in for the hub with model cards that name it."""
+"""Fixtures: an environment without Sonant's variables, fake installed plugins, the command line (in a process of its own, or in
+this one), and a stand-in for the hub with model cards that name it."""
 
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,14 @@ import huggingface_hub.constants
 import huggingface_hub.hf_api
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 
+import sonant
+from checkpoint_cases import BPE
+from checkpoint_cases import model as opened
 from sonant import plugins
+from sonant.cli import inspect, model
+from sonant.cli.main import App, app
 from stand_in_hub import CONTENT, Hub
 
 Install = Callable[..., Path]
@@ -136,3 +145,54 @@ def card_file(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+class Command:
+    """Runs `sonant …` in this process; anything that would be a traceback fails the test."""
+
+    def __call__(self, *arguments: object, status: int = 0, **environment: str) -> Result:
+        command = App("sonant", callback=app.callback, params=app.params)
+        inspect.add_to(command)
+        model.add_to(command)
+        result = CliRunner().invoke(command, [str(a) for a in arguments], env=environment, prog_name="sonant")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == status, result.output
+        return result
+
+    def error(self, *arguments: object, status: int = 1, **environment: str) -> str:
+        """The one line on standard error, and nothing on standard output."""
+        result = self(*arguments, status=status, **environment)
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        return line.removeprefix("Error: ")
+
+
+@pytest.fixture
+def command() -> Iterator[Command]:
+    """The command line in this process, which is left as it was: commands set its logging and its threads."""
+    import torch
+
+    handlers, level, threads = logging.root.handlers[:], logging.root.level, torch.get_num_threads()
+    yield Command()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder that a case converts to; not to be changed."""
+    top = tmp_path_factory.mktemp("folders")
+
+    @cache
+    def folder(name: str) -> Path:
+        return sonant.save(opened(name), top / name)
+
+    return folder
+
+
+@pytest.fixture
+def folder(folders: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A folder to damage."""
+    return Path(shutil.copytree(folders(BPE), tmp_path / "model"))
