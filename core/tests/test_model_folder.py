@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 
 import sonant
+from checkpoint_cases import refusal, rewrite
 from sonant import weights
-from sonant.errors import CheckpointError, ConfigError, SonantError, UnknownName
+from sonant.errors import CheckpointError, ConfigError, UnknownName
 from sonant.files import Files, check_member_name
 from sonant.nemo.archive import CONFIG, WEIGHTS, NemoArchive, write_archive
 
@@ -28,25 +28,10 @@ def folder(tmp_path: Path) -> Path:
     return sonant.save(sonant.load(CASE, device="cpu"), tmp_path / "model")
 
 
-def rewrite(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    data = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
-    change(data)
-    (folder / "config.yaml").write_text(yaml.safe_dump(data), "utf-8")
-
-
 def reweigh(folder: Path, change: Callable[[weights.State], Any]) -> None:
     state = load_file(folder / "model.safetensors")
     change(state)
     save_file(state, folder / "model.safetensors")
-
-
-def refusal(path: Path | str, kind: type[SonantError] = CheckpointError, **options: Any) -> str:
-    """The one line that opening answers with."""
-    with pytest.raises(kind) as caught:
-        sonant.load(path, device="cpu", **options)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 # Configs and tensors -----------------------------------------------------------------------------------------------------
