@@ -44,8 +44,6 @@ from click.testing import CliRunner
 
 import sonant
 from sonant import cards, config, plugins, registry
-from sonant.cli import inspect as inspect_commands
-from sonant.cli import model as model_commands
 from sonant.cli.main import app
 
 REPO = Path(__file__).resolve().parents[1]
@@ -53,9 +51,6 @@ CASES = REPO / "tests" / "nemo-cases"
 DOCS = REPO / "docs"
 PAGES = [REPO / "README.md", REPO / "core" / "README.md", *sorted(REPO.glob("plugins/*/README.md")), *sorted(DOCS.rglob("*.md"))]
 NOT_RUN = ("needs the internet", "installs packages", "needs a GPU", "takes minutes")
-
-inspect_commands.add_to(app)
-model_commands.add_to(app)
 
 
 def name_of(page: Path) -> str:

@@ -25,8 +25,7 @@ import sonant
 from checkpoint_cases import BPE
 from checkpoint_cases import model as opened
 from sonant import plugins
-from sonant.cli import inspect, model
-from sonant.cli.main import App, app
+from sonant.cli.main import COMMANDS, App, app
 from stand_in_hub import CONTENT, Hub
 
 Install = Callable[..., Path]
@@ -151,9 +150,7 @@ class Command:
     """Runs `sonant …` in this process; anything that would be a traceback fails the test."""
 
     def __call__(self, *arguments: object, status: int = 0, **environment: str) -> Result:
-        command = App("sonant", callback=app.callback, params=app.params)
-        inspect.add_to(command)
-        model.add_to(command)
+        command = App("sonant", callback=app.callback, params=app.params, commands=COMMANDS)
         result = CliRunner().invoke(command, [str(a) for a in arguments], env=environment, prog_name="sonant")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception

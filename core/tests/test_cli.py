@@ -16,8 +16,7 @@ import yaml
 
 import sonant
 from sonant import config, registry
-from sonant.cli import model
-from sonant.cli.main import App, app
+from sonant.cli.main import COMMANDS, App, app
 from sonant.nemo.archive import NemoArchive
 
 BPE = Path(__file__).resolve().parents[2] / "tests" / "nemo-cases" / "fastconformer_ctc_bpe.nemo"
@@ -193,7 +192,6 @@ def test_convert_what_is_not_there_or_where_it_cannot(tmp_path: Path, command: A
 
 def test_the_error_of_a_command_is_a_click_exception() -> None:
     """So that whoever embeds the group gets what click's own commands raise."""
-    command = App("sonant", callback=app.callback, params=app.params)
-    model.add_to(command)
+    command = App("sonant", callback=app.callback, params=app.params, commands=COMMANDS)
     with pytest.raises(click.ClickException, match="there is no file or folder"):
         command.main(["convert", "none.nemo", "out"], standalone_mode=False)

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 from sonant import ComponentSpec, plugins
-from sonant.cli.inspect import plugins_command
+from sonant.cli.plugins import plugins_command
 from sonant.errors import PluginError, UnknownName
 from sonant.spec import KINDS
 from sonant.testing import contract

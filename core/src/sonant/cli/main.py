@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 import sonant
+from sonant.cli.components import components_command, describe_command
+from sonant.cli.config import config_group
+from sonant.cli.models import convert_command, models_command
+from sonant.cli.plugins import plugins_command
 from sonant.errors import SonantError
+
+COMMANDS = [components_command, config_group, convert_command, describe_command, models_command, plugins_command]
+"""The core's own; those of plugins come when a command is looked for."""
 
 
 class App(click.Group):
@@ -73,7 +80,7 @@ class App(click.Group):
             raise
 
 
-@click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=App, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(sonant.__version__, prog_name="sonant")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error, and show tracebacks of errors.")
 def app(verbose: bool) -> None:
@@ -94,8 +101,4 @@ def app(verbose: bool) -> None:
 
 def main() -> None:
     """Run the command line."""
-    from sonant.cli import inspect, model
-
-    inspect.add_to(app)
-    model.add_to(app)
     app()

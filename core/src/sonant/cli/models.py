@@ -1,41 +1,33 @@
-"""Commands that open or write models: `config show`, `convert`."""
+"""Commands about models: `models` lists the known ones, `convert` writes one in another form."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import attrs
 import click
-import yaml
 
-from sonant import config
+from sonant import cards
+from sonant.cli import printing
 from sonant.errors import CheckpointError
 
 
-def add_to(app: click.Group) -> None:
-    """Register these commands."""
-    app.add_command(config_group)
-    app.add_command(convert_command)
-
-
-@click.group("config")
-def config_group() -> None:
-    """Look at model configs."""
-
-
-@config_group.command("show")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[section.key=value]...")
-def show_command(file: Path, overrides: tuple[str, ...]) -> None:
-    """Check a config FILE and print it with every default filled in. Nothing is built.
-
-    \b
-    Example: sonant config show model.yaml encoder.n_layers=12
-    """
-    data = config.resolve_user_file(file, overrides)
-    with config.located(file):
-        filled = config.fill_model(data)
-    click.echo(yaml.safe_dump(filled.to_dict(), sort_keys=False, allow_unicode=True).rstrip())
+@click.command("models")
+@click.argument("pattern", default="*")
+@click.option(
+    "--registry", "extra", type=click.Path(exists=True, dir_okay=False), help="A file of model cards beside the packaged."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable output.")
+def models_command(pattern: str, extra: str | None, as_json: bool) -> None:
+    """List the models that can be opened by name; PATTERN is a word or a shell-style wildcard."""
+    found = cards.matching(pattern, extra)
+    if not found:
+        raise click.ClickException(f"no model matches {pattern!r}; `sonant models` lists all")
+    if as_json:
+        printing.as_json([attrs.asdict(card) for card in found])
+    else:
+        printing.table([(c.name, c.task, ",".join(c.languages), c.parameters or "", c.license or "", c.summary) for c in found])
 
 
 @click.command("convert")

@@ -1,0 +1,82 @@
+"""Commands that say what a config can name: `components` and `describe`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Any
+
+import attrs
+import click
+
+from sonant import config, registry
+from sonant.cli import printing
+from sonant.spec import KINDS
+
+
+@click.command("components")
+@click.argument("kind", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable output.")
+def components_command(kind: str | None, as_json: bool) -> None:
+    """List the components that a config can name, of one KIND or of all."""
+    if kind is not None and kind not in KINDS:
+        close = difflib.get_close_matches(kind, KINDS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise click.ClickException(f"no kind named {kind!r}.{hint} The kinds are {', '.join(KINDS)}")
+    rows = [r for r in registry.current() if kind in (None, r.spec.kind)]
+    if as_json:
+        printing.as_json([{"kind": r.spec.kind, "name": r.spec.name, "plugin": r.plugin.label, "doc": r.spec.doc} for r in rows])
+    else:
+        printing.table([(r.spec.kind, r.spec.name, r.plugin.distribution, r.spec.doc) for r in rows])
+
+
+@click.command("describe")
+@click.argument("kind")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable output.")
+def describe_command(kind: str, name: str, as_json: bool) -> None:
+    """Show the fields of a component's config: type, default, meaning."""
+    component = registry.current().get(kind, name)
+    fields: list[dict[str, str]] = [
+        {
+            "name": f.name,
+            "type": str(f.type).replace("typing.", "").removeprefix("<class '").removesuffix("'>"),
+            "default": _default(f),
+            "help": f.metadata.get("help", ""),
+        }
+        for f in attrs.fields(config.config_class(component))
+    ]
+    spec = component.spec
+    parts: list[dict[str, Any]] = [{"key": p.key, "kind": p.kind, "required": p.required, "help": p.help} for p in spec.parts]
+    if as_json:
+        printing.as_json(
+            {
+                "kind": spec.kind,
+                "name": spec.name,
+                "plugin": component.plugin.label,
+                "doc": spec.doc,
+                "fields": fields,
+                "parts": parts,
+            }
+        )
+        return
+    click.echo(f"{spec.kind} {spec.name} ({component.plugin.label})\n{spec.doc}\n")
+    if spec.nemo and spec.nemo.targets:
+        click.echo(f"Stands for NeMo's {', '.join(spec.nemo.targets)}\n")
+    if fields:
+        printing.table(
+            [("field", "type", "default", "meaning"), *((f["name"], f["type"], f["default"], f["help"]) for f in fields)]
+        )
+    else:
+        click.echo("No fields.")
+    if parts:
+        click.echo("\nParts of its config:")
+        printing.table([(p["key"], p["kind"] + ("" if p["required"] else " (optional)"), p["help"]) for p in parts])
+
+
+def _default(field: Any) -> str:
+    if field.default is attrs.NOTHING:
+        return "required"
+    if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
+        return json.dumps(config.plain(None, None, field.default.factory()), default=str)
+    return json.dumps(config.plain(None, None, field.default), default=str)
