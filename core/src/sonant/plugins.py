@@ -1,34 +1,47 @@
 """Finding installed plugins, each in isolation: a broken one is recorded and never breaks the host.
 
-Discovery reads entry-point metadata and imports each plugin's light module; no torch code runs.
+Discovery reads entry-point metadata and imports each plugin's light module; no torch code runs. A module that takes its time is
+waited for, since what a command can do must not depend on how busy the machine is; the wait is explained while it lasts.
 `SONANT_PLUGINS=a,b` restricts discovery to those distributions (empty: none).
 `SONANT_DEBUG_PLUGINS=1` raises the first failure instead of recording it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from importlib.metadata import EntryPoint, entry_points
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.resources.abc import Traversable
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import pluggy
 from attrs import evolve, field, frozen
 
+import sonant
 from sonant import hooks
 from sonant.errors import PluginError
 from sonant.spec import ComponentSpec, KernelSpec
 
+log = logging.getLogger(__name__)
+
+_PATIENCE: Final = 2.0  # seconds of waiting for one plugin before the user is told for whom
+_SLOW: Final = 1.0  # seconds from which a plugin's import is worth a note
+
 
 @frozen(kw_only=True)
 class Plugin:
-    """One entry point of the group, loaded or not."""
+    """One entry point of the group, loaded or not.
+
+    `error` says why it cannot be used; `notes` are sentences on what its users or its maintainer should know although it works.
+    """
 
     distribution: str
     version: str
@@ -38,6 +51,7 @@ class Plugin:
     cards: tuple[Traversable, ...] = field(default=(), repr=False)
     commands: Callable[..., None] | None = field(default=None, repr=False)
     error: str = ""
+    notes: tuple[str, ...] = ()
     traceback: str = field(default="", repr=False)
     seconds: float = 0.0
 
@@ -95,8 +109,7 @@ def _load(entry: EntryPoint, distribution: str, version: str) -> Plugin:
     _check_unmarked(module)
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
-    manager.register(module, name=distribution)  # checks every hook's arguments
-    manager.check_pending()  # catches a misspelt hook name
+    deprecations = _register(manager, module, distribution)
 
     def call(hook: str, kind: type) -> tuple[Any, ...]:
         caller = getattr(manager.hook, hook)
@@ -114,9 +127,25 @@ def _load(entry: EntryPoint, distribution: str, version: str) -> Plugin:
         kernels=call("sonant_kernels", KernelSpec),
         cards=call("sonant_model_cards", Traversable),
         commands=manager.hook.sonant_commands if implementations else None,
+        notes=deprecations,
     )
     _check_unique(plugin)
     return plugin
+
+
+def _register(manager: pluggy.PluginManager, module: ModuleType, distribution: str) -> tuple[str, ...]:
+    """Check the hooks that a module implements; returns what pluggy says of those marked with `warn_on_impl`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        manager.register(module, name=distribution)  # checks every hook's arguments
+    try:
+        manager.check_pending()  # catches a misspelt hook name
+    except pluggy.PluginValidationError as error:
+        known = ", ".join(sorted(name for name in vars(hooks) if name.startswith("sonant_")))
+        raise PluginError(
+            f"{error}; sonant {sonant.__version__} has {known}. A hook of a later release needs that release"
+        ) from error
+    return tuple(str(warning.message) for warning in caught)
 
 
 def _check_unique(plugin: Plugin) -> None:
@@ -134,19 +163,46 @@ def _identity(entry: EntryPoint) -> tuple[str, str]:
     return str(stated.get("name", entry.name)), str(stated.get("version", "?"))
 
 
+@contextmanager
+def _explained_wait(label: str, module: str) -> Iterator[None]:
+    text = "waiting for the plugin %s: importing %s takes long (SONANT_PLUGINS names the only plugins to use; Ctrl-C gives up)"
+    timer = threading.Timer(_PATIENCE, log.warning, (text, label, module))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _notes(plugin: Plugin, seconds: float) -> tuple[str, ...]:
+    """What can be said of a plugin that loaded, beside what it says itself."""
+    found = []
+    if seconds > _SLOW:
+        found.append(
+            f"importing it took {seconds:.1f} s, and every command waits for it: "
+            "its module and configs must import only sonant and the standard library"
+        )
+    copies = {str(copy.locate_file("")): copy.version for copy in distributions(name=plugin.distribution)}
+    folders = list(copies)  # a folder may stand on the path twice; the first one with a copy is used
+    found += [f"another copy, {copies[f]} in {f}, is hidden by the one in {folders[0]}" for f in folders[1:]]
+    return tuple(found)
+
+
 def _discover() -> tuple[Plugin, ...]:
     allowed = _allowed()
     if allowed is not None and not allowed:
         return ()
     debug = os.environ.get("SONANT_DEBUG_PLUGINS", "") not in ("", "0")
     found = []
-    for entry in sorted(entry_points(group=hooks.ENTRY_POINT_GROUP), key=lambda e: (_identity(e), e.name)):
-        distribution, version = _identity(entry)
+    entries = [(*_identity(entry), entry) for entry in entry_points(group=hooks.ENTRY_POINT_GROUP)]
+    for distribution, version, entry in sorted(entries, key=lambda e: (e[0], e[1], e[2].name)):
         if allowed is not None and not {_normal(distribution), _normal(entry.name)} & allowed:
             continue
         start = time.perf_counter()
         try:
-            plugin = _load(entry, distribution, version)
+            with _explained_wait(f"{distribution} {version}", entry.module):
+                plugin = _load(entry, distribution, version)
         except (Exception, SystemExit) as error:
             if debug:
                 raise
@@ -157,7 +213,8 @@ def _discover() -> tuple[Plugin, ...]:
                 error=f"{type(error).__name__}: {error}",
                 traceback=traceback.format_exc(),
             )
-        found.append(evolve(plugin, seconds=time.perf_counter() - start))
+        seconds = time.perf_counter() - start
+        found.append(evolve(plugin, seconds=seconds, notes=plugin.notes + _notes(plugin, seconds)))
     return tuple(found)
 
 

@@ -1,0 +1,108 @@
+"""What is said of a plugin that works: slow to import, of an older hook API, installed twice; and of very many plugins."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sonant import hooks, plugins, registry
+
+Install = Callable[..., Path]
+
+HEADER = "from sonant import ComponentSpec, KernelSpec, hookimpl\nSONANT_API = 1\n"
+PROVIDING = (
+    HEADER + "@hookimpl\ndef sonant_components():\n"
+    "    return [ComponentSpec(kind='encoder', name='{name}', target='acme_net:Net', config='acme_net:NetConfig', doc='One.')]\n"
+)
+SLEEPING = f"import time\ntime.sleep(0.4)\n{PROVIDING.format(name='acme/slow')}"
+
+
+def plugin(distribution: str) -> plugins.Plugin:
+    (found,) = [p for p in plugins.installed() if p.distribution == distribution]
+    return found
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "_PATIENCE", 0.1)
+    monkeypatch.setattr(plugins, "_SLOW", 0.3)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_plugin_that_sleeps_is_named_while_it_is_waited_for_and_afterwards(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    install("acme-slow", SLEEPING)
+    install("acme-quick", PROVIDING.format(name="acme/quick"))
+    with caplog.at_level(logging.WARNING, logger="sonant.plugins"):
+        slow = plugin("acme-slow")
+    (told,) = caplog.messages
+    assert "waiting for the plugin acme-slow 0.1: importing acme_slow takes long" in told
+    assert "SONANT_PLUGINS" in told
+    assert (slow.error, [s.name for s in slow.components]) == ("", ["acme/slow"])
+    (note,) = slow.notes
+    assert re.match(r"importing it took 0\.[4-9] s, and every command waits for it", note)
+    assert plugin("acme-quick").notes == ()
+    assert {"acme/slow", "acme/quick", "fastconformer"} <= set(registry.current().names("encoder"))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_slow_plugin_that_fails_is_recorded_with_both(install: Install) -> None:
+    install("acme-slow", "import time\ntime.sleep(0.4)\n1 / 0")
+    slow = plugin("acme-slow")
+    assert slow.error == "ZeroDivisionError: division by zero"
+    assert any(note.startswith("importing it took") for note in slow.notes)
+
+
+def test_a_deprecated_hook_works_and_is_noted(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sonant_kernels() -> Any:
+        """A hook on its way out."""
+
+    warning = DeprecationWarning("sonant_kernels goes in 2.0: use sonant_operations")
+    monkeypatch.setattr(hooks, "sonant_kernels", hooks.hookspec(warn_on_impl=warning)(sonant_kernels))
+    kernel = "KernelSpec(op='acme/add', backend='acme', target='acme_old:add')"
+    install("acme-old", f"{HEADER}@hookimpl\ndef sonant_kernels():\n    return [{kernel}]\n")
+    install("acme-new", PROVIDING.format(name="acme/new"))
+    old = plugin("acme-old")
+    assert (old.error, [k.op for k in old.kernels]) == ("", ["acme/add"])
+    assert old.notes == ("sonant_kernels goes in 2.0: use sonant_operations",)
+    assert plugin("acme-new").notes == ()
+
+
+def test_a_misspelt_hook_is_told_the_hooks_there_are(install: Install) -> None:
+    install("acme-typo", f"{HEADER}@hookimpl\ndef sonant_componets():\n    return []\n")
+    error = plugin("acme-typo").error
+    assert "sonant_commands, sonant_components, sonant_kernels, sonant_model_cards" in error
+
+
+def test_a_second_copy_of_a_distribution_is_noted(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("acme-twice", PROVIDING.format(name="acme/new"), version="0.2")
+    other = tmp_path / "other"
+    info = other / "Acme_Twice-0.1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Acme_Twice\nVersion: 0.1\n", "utf-8")
+    (info / "entry_points.txt").write_text("[sonant.plugins]\nacme = acme_twice\n", "utf-8")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(other), str(other)])
+    plugins.refresh()
+    twice = plugin("acme-twice")
+    assert (twice.version, twice.error) == ("0.2", "")
+    assert twice.notes == (f"another copy, 0.1 in {other}, is hidden by the one in {tmp_path / 'site-packages'}",)
+
+
+def test_two_hundred_plugins(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as quiet:
+        quiet.setattr(plugins, "refresh", lambda: None)
+        for number in range(200):
+            install(f"acme-{number:03}", PROVIDING.format(name=f"acme/net{number}"))
+    plugins.refresh()
+    found = plugins.installed()
+    assert len(found) >= 203
+    assert [(p.label, p.error, p.notes) for p in found if p.error or p.notes] == []
+    names = registry.current().names("encoder")
+    assert {f"acme/net{number}" for number in range(200)} | {"fastconformer"} <= set(names)
