@@ -13,8 +13,8 @@ import yaml
 
 from sonant import cards, index
 from sonant.cards import ModelCard, ModelSource
-from sonant.checkpoint import locate
 from sonant.errors import CheckpointError, ConfigError, DuplicateName, UnknownName
+from sonant.sources import locate
 
 Install = Callable[..., Any]
 Cli = Callable[..., Any]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sonant import hub
-from sonant.checkpoint import locate
 from sonant.errors import DownloadError
+from sonant.sources import locate
 from stand_in_hub import CONTENT, Hub, cached, sha256
 
 
@@ -110,6 +110,24 @@ def test_inside_a_package(site: Path, card_file: Callable[..., Path]) -> None:
         locate("tiny", registry=card_file(package="acme_models:data/other.nemo"))
     with pytest.raises(DownloadError, match="the package 'acme_absent' that holds the model is not installed"):
         locate("tiny", registry=card_file(package="acme_absent:tiny.nemo"))
+
+
+@pytest.mark.parametrize("name", ["../other.nemo", "/etc/hostname"])
+def test_inside_a_package_and_nowhere_else(name: str, site: Path, card_file: Callable[..., Path]) -> None:
+    (site / "acme_models").mkdir()
+    (site / "other.nemo").write_bytes(CONTENT)
+    with pytest.raises(DownloadError, match="leads out of"):
+        locate("tiny", registry=card_file(package=f"acme_models:{name}"))
+
+
+@pytest.mark.parametrize("package", ["acme_models", "acme_models.inner"])
+def test_a_card_imports_no_package(package: str, site: Path, card_file: Callable[..., Path]) -> None:
+    folder = site.joinpath(*package.split("."))
+    folder.mkdir(parents=True)
+    for level in {folder, site / "acme_models"}:
+        (level / "__init__.py").write_text("raise SystemExit('imported')")
+    (folder / "tiny.nemo").write_bytes(CONTENT)
+    assert locate("tiny", registry=card_file(package=f"{package}:tiny.nemo")) == folder / "tiny.nemo"
 
 
 def test_on_disk(card_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

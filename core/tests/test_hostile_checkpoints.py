@@ -74,6 +74,10 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
         "'${oc.env:HOME}' would look outside",
     ),
     "unknown key": (lambda p, _: changed(p, document=lambda d: d["encoder"].update(frob=1)), "does not know: encoder.frob"),
+    "a title for the terminal": (
+        lambda p, _: changed(p, document=lambda d: d.update({"\x1b]0;owned\x07": 1})),
+        "does not know: \\x1b]0;owned\\x07",
+    ),
     "missing": (
         lambda p, _: changed(p, state=lambda s: s.pop(LINEAR)),
         "1 tensors missing: encoder.layers.0.attention.query.weight",

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 import sonant
-from sonant.checkpoint import locate
 from sonant.errors import DownloadError, UnknownName
+from sonant.sources import locate
 from stand_in_hub import CASES, CONTENT, NEMO, Hub, cached, commit, sha256
 
 

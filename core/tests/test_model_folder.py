@@ -86,7 +86,8 @@ def test_a_component_that_is_not_installed_is_named_with_what_had_it(folder: Pat
     )
     text = refusal(folder, UnknownName)
     assert text.startswith(f"{folder}: encoder.name: no encoder named 'acme/zipformer'")
-    assert "The model was saved with acme-speech 2.1, sonant-asr " in text
+    assert "The model says that it was saved with acme-speech 2.1, not installed here." in text
+    assert "sonant-asr" not in text.partition("The model says")[2]
 
 
 @pytest.mark.parametrize("provenance", [None, "text", [1], {"distributions": "x"}, {"distributions": {"a": [1]}}])
@@ -191,7 +192,7 @@ def test_a_link_in_a_folder_may_lead_within_it_and_not_out(folder: Path) -> None
     (folder / "real.model").rename(folder.parent / "outside.model")
     (folder / "tokenizer.model").unlink()
     (folder / "tokenizer.model").symlink_to("../outside.model")
-    assert f"the file 'tokenizer.model', which lies outside {folder}" in refusal(folder)
+    assert f"the file 'tokenizer.model' lies outside {folder}" in refusal(folder)
 
 
 def test_a_snapshot_in_the_hubs_cache_is_links_into_its_blobs(folder: Path, tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_a_snapshot_in_the_hubs_cache_is_links_into_its_blobs(folder: Path, tmp_
     (tmp_path / "secret").write_bytes((folder / "tokenizer.model").read_bytes())
     (snapshot / "tokenizer.model").unlink()
     (snapshot / "tokenizer.model").symlink_to("../../../secret")
-    assert "which lies outside" in refusal(snapshot)
+    assert "lies outside" in refusal(snapshot)
 
 
 def test_a_file_that_is_not_there_or_not_what_it_should_be(folder: Path) -> None:

@@ -8,7 +8,9 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 CONFIG = """\
 task: asr
@@ -69,6 +71,14 @@ def test_checking_a_config_imports_no_torch(tmp_path: Path) -> None:
     file.write_text(CONFIG, "utf-8")
     modules, output = imported(AFTER_COMMAND, "config", "show", str(file))
     assert "d_model: 512" in output
+    assert "torch" not in modules
+
+
+def test_inspecting_a_folder_imports_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG, "utf-8")
+    save_file({"encoder.bias": np.zeros((2, 3), np.float32)}, tmp_path / "model.safetensors")
+    modules, output = imported(AFTER_COMMAND, "inspect", str(tmp_path))
+    assert "encoder  1        6        float32  24 B" in output
     assert "torch" not in modules
 
 

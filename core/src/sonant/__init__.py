@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sonant.checkpoint import save as save
     from sonant.hooks import HOOK_API as HOOK_API
     from sonant.hooks import hookimpl as hookimpl
+    from sonant.inspection import inspect as inspect
     from sonant.spec import ComponentSpec as ComponentSpec
     from sonant.spec import KernelSpec as KernelSpec
     from sonant.spec import NemoSpec as NemoSpec
@@ -29,6 +30,7 @@ _HOME = {
     "load": "sonant.checkpoint",
     "save": "sonant.checkpoint",
     "hookimpl": "sonant.hooks",
+    "inspect": "sonant.inspection",
     "HOOK_API": "sonant.hooks",
     "ComponentSpec": "sonant.spec",
     "KernelSpec": "sonant.spec",
@@ -45,6 +47,7 @@ __all__ = [
     "__version__",
     "build",
     "hookimpl",
+    "inspect",
     "load",
     "save",
 ]

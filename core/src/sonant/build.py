@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 class Blueprint:
     """What a model was built from: all that is needed, with its weights, to build it again.
 
-    `notes` says where it came from and what was left behind on the way, for `sonant convert`.
+    `notes` says where it came from and what was left behind on the way, for `sonant convert`. `license` is that of the weights
+    it was opened with, where it is known, and goes along when the model is saved.
     """
 
     config: ModelConfig
     files: Mapping[str, bytes] = field(factory=dict, repr=False)
     source: str = ""
     notes: tuple[str, ...] = ()
+    license: str = ""
 
 
 def build(config: Mapping[str, Any] | str | Path | ModelConfig, **sections: Any) -> nn.Module:
@@ -57,6 +59,7 @@ def build(config: Mapping[str, Any] | str | Path | ModelConfig, **sections: Any)
             data[key] = {"name": data[key]}
     with configs.located(config) if isinstance(config, (str, Path)) else nullcontext():
         filled = configs.fill_model(_merge(data, sections))
+    configs.warn_of_deprecated(filled)
     return assemble(filled, files)
 
 

@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from attrs import evolve
 
-from sonant import __version__, cards, config, hub, runtime, weights
+from sonant import config, runtime, weights
+from sonant import folder as folders
 from sonant.build import Blueprint, assemble
 from sonant.config import ModelConfig
 from sonant.errors import CheckpointError, ConfigError, SonantError, UnknownName
 from sonant.files import Files, check_member_name
-from sonant.nemo.archive import CONFIG as NEMO_CONFIG
+from sonant.layout import CONFIG_SUFFIXES, FOLDER_CONFIG, FOLDER_WEIGHTS, NEMO_CONFIG
 from sonant.nemo.archive import NemoArchive, write_archive
 from sonant.nemo.convert import read_nemo, write_nemo
+from sonant.provenance import SECTION as PROVENANCE
+from sonant.provenance import Provenance
+from sonant.sources import card_of, locate
 
 if TYPE_CHECKING:
     from torch import nn
 
 log = logging.getLogger(__name__)
-
-CONFIG_SUFFIXES = (".yaml", ".yml")
-FOLDER_CONFIG = hub.FOLDER_CONFIG
-FOLDER_WEIGHTS = hub.FOLDER_WEIGHTS
-_MOST_VALUES = 2_000_000  # in a saved config; a few lines of YAML can stand for more than a machine holds
 
 
 def load(
@@ -59,6 +59,7 @@ def load(
         DownloadError: it could not be fetched.
     """
     path = locate(source, revision=revision, registry=registry)
+    card = card_of(source, registry)
     if overrides and path.suffix not in CONFIG_SUFFIXES:
         raise ConfigError(
             f"{path} is no config file: what a saved model is made of cannot be overridden ({', '.join(overrides)})"
@@ -69,28 +70,19 @@ def load(
         data = config.resolve_user_file(path, overrides)
         with config.located(path):
             filled = config.fill_model(data)
+        config.warn_of_deprecated(filled)
         model = assemble(filled, Files.beside(path.resolve().parent), source=str(path))
         log.warning("%s is a config: the model has fresh, untrained weights", path)
     else:
         model = _load_nemo(path)
+    if card is not None and card.license:
+        _license(model, card.license)
     return runtime.place(model.eval(), device, dtype)
 
 
-def locate(source: str | Path, *, revision: str | None = None, registry: str | Path | None = None) -> Path:
-    """The local file or folder that `source` means, fetched if need be; see `load`."""
-    path = Path(source).expanduser()
-    if path.exists():
-        return path
-    name = str(source)
-    if isinstance(source, Path) or path.suffix in (".nemo", *CONFIG_SUFFIXES) or name.startswith((".", "/", "~")):
-        raise CheckpointError(f"there is no file or folder {name}")
-    name, _, pinned = name.partition("@")
-    card = cards.find(name, registry)
-    if card is not None:
-        return hub.fetch_card(card, pinned or revision)
-    if name.count("/") == 1:
-        return hub.fetch_repo(name, pinned or revision)
-    raise cards.unknown(str(source), registry)
+def _license(model: nn.Module, name: str) -> None:
+    blueprint: Blueprint = model.blueprint  # type: ignore[assignment]
+    model.blueprint = evolve(blueprint, license=name)  # type: ignore[assignment]
 
 
 def _load_nemo(path: Path) -> nn.Module:
@@ -115,41 +107,21 @@ def _outline(filled: ModelConfig, files: Files, path: Path, notes: tuple[str, ..
 
 
 def _load_folder(folder: Path) -> nn.Module:
-    if not (folder / FOLDER_CONFIG).exists():
-        raise CheckpointError(f"{folder} is not a model: it has neither {FOLDER_CONFIG} nor {NEMO_CONFIG}")
-    data = config.load_yaml(folder / FOLDER_CONFIG)
-    saved_with = _distributions(data.pop("sonant", None))
-    _refuse_interpolation(data, str(folder / FOLDER_CONFIG))
-    try:
-        filled = config.fill_model(data)
-    except UnknownName as error:
-        raise UnknownName(f"{folder}: {error}" + (f" The model was saved with {saved_with}." if saved_with else "")) from error
-    except (ConfigError, RecursionError) as error:
-        raise CheckpointError(f"{folder / FOLDER_CONFIG}: {error}") from error
-    model = _outline(filled, Files.inside(folder), folder)
-    weights.load_into(model, weights.read_safetensors(folder / FOLDER_WEIGHTS), str(folder))
+    data = folders.read_config(folder)
+    origin = Provenance.read(data.pop(PROVENANCE, None))
+    with origin.explaining(str(folder)):
+        try:
+            filled = config.fill_model(data)
+        except UnknownName as error:
+            raise UnknownName(f"{folder}: {error}") from error
+        except (ConfigError, RecursionError) as error:
+            raise CheckpointError(f"{folder / FOLDER_CONFIG}: {error}") from error
+        model = _outline(filled, Files.inside(folder), folder)
+        weights.load_into(model, weights.read_safetensors(folder / FOLDER_WEIGHTS), str(folder))
+    for change in origin.changed:
+        log.info("%s was saved with %s", folder, change)
+    _license(model, origin.license)
     return model
-
-
-def _refuse_interpolation(data: dict[str, Any], origin: str) -> None:
-    """A saved config is filled already: whatever `${` it holds was put there by somebody else."""
-    left: list[Any] = [data]
-    for _ in range(_MOST_VALUES):
-        if not left:
-            return
-        value = left.pop()
-        if isinstance(value, dict):
-            left += value.values()
-        elif isinstance(value, list):
-            left += value
-        elif isinstance(value, str) and "${" in value:
-            raise CheckpointError(f"{origin}: interpolations such as {value!r} are not resolved in a saved model; refused")
-    raise CheckpointError(f"{origin} stands for more than {_MOST_VALUES:,} values; refused")
-
-
-def _distributions(provenance: Any) -> str:
-    found = provenance.get("distributions") if isinstance(provenance, dict) else None
-    return ", ".join(sorted({str(label) for label in found.values()})) if isinstance(found, dict) else ""
 
 
 def save(model: nn.Module, target: str | Path) -> Path:
@@ -174,7 +146,7 @@ def save(model: nn.Module, target: str | Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     weights.write_safetensors(model.state_dict(), path / FOLDER_WEIGHTS)
-    document = _provenance(blueprint) | _renamed(blueprint.config.to_dict(runtime=False), names)
+    document = {PROVENANCE: Provenance.of(blueprint).to_dict()} | _renamed(blueprint.config.to_dict(runtime=False), names)
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     (path / FOLDER_CONFIG).write_text(text, "utf-8")
     return path
@@ -201,8 +173,3 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_renamed(v, names) for v in value]
     return names.get(value, value) if isinstance(value, str) else value
-
-
-def _provenance(blueprint: Blueprint) -> dict[str, Any]:
-    sections = {"task": blueprint.config.task} | dict(blueprint.config.parts)
-    return {"sonant": {"version": __version__, "distributions": {k: s.component.plugin.label for k, s in sections.items()}}}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from attrs import field, frozen
 from sonant import registry
 from sonant.errors import ConfigError, DuplicateName, PluginError, UnknownName
 from sonant.registry import Registered
+
+log = logging.getLogger(__name__)
 
 _DEEP = 500  # brackets in a document, or columns in a line: with fewer of both it is not nested too deeply for a C stack
 
@@ -294,3 +297,10 @@ def fill_model(data: Mapping[str, Any]) -> ModelConfig:
             raise ConfigError(f"{key} is missing: the task {task.name!r} needs a section {key}: {{name: …}}")
     training = {k: data[k] for k in TRAINING_SECTIONS if k in data}
     return ModelConfig(task=task, parts=parts, training=training)
+
+
+def warn_of_deprecated(config: ModelConfig) -> None:
+    """Log a warning for each deprecated component of a user's own config. For saved models there is none: they open as before."""
+    for path, section in {"task": config.task, **config.parts}.items():
+        if section.component.spec.deprecated:
+            log.warning("%s: %s is deprecated: %s", path, label(section.component), section.component.spec.deprecated)

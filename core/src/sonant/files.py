@@ -51,11 +51,9 @@ class Files:
 
         def reader(name: str) -> bytes:
             check_member_name(name)
-            path = (folder / name).resolve()
-            if not path.is_relative_to(_home(folder)):
-                raise CheckpointError(f"the config names the file {name!r}, which lies outside {folder}")
+            check_inside(folder / name, folder)
             try:
-                return path.read_bytes()
+                return (folder / name).read_bytes()
             except OSError as error:
                 raise CheckpointError(f"{folder} lacks the file {name!r} that its config names") from error
 
@@ -77,6 +75,16 @@ def _home(folder: Path) -> Path:
     """Where links in a model folder may lead: inside it; from a snapshot in the hub's cache, into that repo's blobs, too."""
     is_snapshot = folder.parent.name == "snapshots" and (folder.parent.parent / "blobs").is_dir()
     return (folder.parent.parent if is_snapshot else folder).resolve()
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """Refuse a file of a model folder that is a link to somewhere else.
+
+    Raises:
+        CheckpointError: it lies outside `folder`.
+    """
+    if not path.resolve().is_relative_to(_home(folder)):
+        raise CheckpointError(f"the file {path.name!r} lies outside {folder}")
 
 
 def check_member_name(name: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PROJECT: Final = "sonant"
 ENTRY_POINT_GROUP: Final = "sonant.plugins"
 HOOK_API: Final = 1
+"""Counts incompatible changes of the hooks. A plugin states as `SONANT_API` the number it was written for."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -28,19 +29,81 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def sonant_components() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
-    """Return the components this plugin provides."""
+    """The components that this plugin provides.
+
+    Called once, when something first asks what is installed; so keep it to plain data. What is returned may be any iterable of
+    `ComponentSpec`s: a list, or a generator. Two of one kind and name are an error of the plugin.
+
+    Example:
+        from sonant import ComponentSpec, hookimpl
+
+        @hookimpl
+        def sonant_components():
+            yield ComponentSpec(
+                kind="encoder",
+                name="acme/gru",
+                target="acme_speech.gru:Gru",
+                config="acme_speech.config:GruConfig",
+                doc="Frames put together by fours, then a recurrent network.",
+                tiny={"d_model": 16, "n_layers": 1},
+            )
+    """
 
 
 @hookspec
 def sonant_kernels() -> Iterable[KernelSpec]:  # type: ignore[empty-body]
-    """Return implementations of operations, chosen at run time by what the machine has."""
+    """Implementations of operations, chosen at run time by what the machine has.
+
+    Any component can then ask for the operation, as `sonant.kernels.get("acme_scan", "cuda")`, which imports the target of the
+    highest `rank` whose requirements hold. A readable reference that requires nothing has rank 0, so there is always one.
+
+    Example:
+        from sonant import KernelSpec, hookimpl
+
+        @hookimpl
+        def sonant_kernels():
+            return [
+                KernelSpec(op="acme_scan", backend="reference", target="acme_speech.scan.reference:scan"),
+                KernelSpec(
+                    op="acme_scan", backend="triton", target="acme_speech.scan.fast:scan", requires=("cuda", "triton"), rank=10
+                ),
+            ]
+    """
 
 
 @hookspec
 def sonant_model_cards() -> Iterable[Traversable]:  # type: ignore[empty-body]
-    """Return YAML files of model cards: what `sonant.load` can fetch by name."""
+    """Files of model cards, in YAML: models that can then be opened by name, as `sonant.load("acme-gru-small")`.
+
+    The files lie in the package, beside the module. They are read when a model is first looked up by name.
+
+    Example:
+        from importlib.resources import files
+
+        from sonant import hookimpl
+
+        @hookimpl
+        def sonant_model_cards():
+            return [files("acme_speech").joinpath("cards.yaml")]
+    """
 
 
 @hookspec
 def sonant_commands(app: click.Group) -> None:
-    """Add commands to the `sonant` command line."""
+    """Add commands to the `sonant` command line.
+
+    `app` is the click group behind the command `sonant`. Torch, and whatever else takes time to import, is imported inside the
+    command, so that `sonant --help` stays quick. A command whose name is taken is left out, and standard error says so.
+
+    Example:
+        import click
+
+        from sonant import hookimpl
+
+        @hookimpl
+        def sonant_commands(app):
+            @app.command("acme-count", help="Count the words of TEXT.")
+            @click.argument("text")
+            def count(text):
+                click.echo(len(text.split()))
+    """

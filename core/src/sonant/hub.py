@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 from importlib import metadata
-from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -18,11 +18,11 @@ from attrs import evolve
 
 from sonant.cards import ModelCard, ModelSource
 from sonant.errors import DownloadError, UnknownName
+from sonant.files import check_member_name
+from sonant.layout import FOLDER_CONFIG, FOLDER_WEIGHTS
 
 log = logging.getLogger(__name__)
 
-FOLDER_CONFIG = "config.yaml"
-FOLDER_WEIGHTS = "model.safetensors"
 _NEVER_READ = ("*.nemo", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.h5")
 """What a repo may hold beside a Sonant folder; a component's own files can have any other name."""
 
@@ -191,12 +191,15 @@ def _verify_cached(path: Path, expected: ModelSource, label: str, *, fresh: bool
 
 def _fetch_package(source: str, expected: ModelSource) -> Path:
     package, _, name = source.partition(":")
+    top, *inner = package.split(".")
     try:
-        held = files(package).joinpath(name)
-    except ModuleNotFoundError as error:
-        raise DownloadError(f"{source}: the package {package!r} that holds the model is not installed") from error
-    with as_file(held) as path:
-        return _verify(Path(path), expected, source)
+        check_member_name(name)
+        found = find_spec(top)  # of a name without dots: finds and does not import, so a card cannot make anything run
+    except ValueError as error:
+        raise DownloadError(f"{source}: {error}") from error
+    if found is None or not found.submodule_search_locations:
+        raise DownloadError(f"{source}: the package {package!r} that holds the model is not installed")
+    return _verify(Path(next(iter(found.submodule_search_locations)), *inner, name), expected, source)
 
 
 def cache_folder() -> Path:

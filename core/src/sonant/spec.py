@@ -69,61 +69,100 @@ def canonical(name: str) -> str:
 
 @frozen(kw_only=True)
 class Part:
-    """One section of a task's config, and how its size follows from the parts before it.
+    """One section of a task's config, and how its size follows from the parts before it."""
 
-    `sizes` maps a keyword-only argument of the component to `"part.attribute"` of a part built
-    earlier, e.g. `{"d_in": "preprocessor.d_out"}`. A component takes those it declares.
-    """
-
-    key: str
-    kind: str = field(validator=_check_kind)
-    required: bool = True
-    sizes: Mapping[str, str] = field(factory=dict, converter=_frozen_mapping)
-    help: str = ""
+    key: str = field(metadata={"help": "the section's name in the config"})
+    kind: str = field(validator=_check_kind, metadata={"help": "which kind of component the section names"})
+    required: bool = field(default=True, metadata={"help": "whether a config without the section is an error"})
+    sizes: Mapping[str, str] = field(
+        factory=dict,
+        converter=_frozen_mapping,
+        metadata={
+            "help": "keyword-only arguments of the component, each with the `part.attribute` of a part before it that it gets, "
+            'as `{"d_in": "preprocessor.d_out"}`; a component takes those it declares'
+        },
+    )
+    help: str = field(default="", metadata={"help": "what the section is for, shown by `sonant describe task NAME`"})
 
 
 @frozen(kw_only=True)
 class NemoSpec:
-    """The NeMo `_target_` strings a component stands for, and the table that maps them.
+    """The NeMo `_target_` strings a component stands for, and the table that maps them."""
 
-    `mapping` is the `module:attribute` of a `sonant.nemo.ComponentMapping` (or, for a task,
-    of a `sonant.nemo.TaskMapping`). It is imported only when a NeMo checkpoint is converted.
-    """
-
-    mapping: str = field(validator=_check_target)
-    targets: tuple[str, ...] = ()
+    mapping: str = field(
+        validator=_check_target,
+        metadata={
+            "help": "`module:attribute` of a `sonant.nemo.ComponentMapping` (of a task: `sonant.nemo.TaskMapping`); imported "
+            "only when a NeMo checkpoint is opened or written"
+        },
+    )
+    targets: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "the `_target_`s (of a task: the `target`s; of a tokenizer: the `type`s) that it stands for"},
+    )
 
 
 @frozen(kw_only=True)
 class ComponentSpec:
-    """One component that a config can name.
+    """One component that a config can name. All values are strings and plain data, so that describing it imports nothing."""
 
-    `tiny` is a config small enough for a unit test. Where it names files (a tokenizer's model), `tiny_files` is the
-    `module:attribute` of a function without arguments that returns their contents by name, `dict[str, bytes]`.
-    """
-
-    kind: str = field(validator=_check_kind)
-    name: str = field(validator=_check_name, converter=canonical)
-    target: str = field(validator=_check_target)
-    config: str = field(validator=_check_target)
-    doc: str
-    tiny: Mapping[str, Any] = field(factory=dict, converter=_frozen_mapping)
-    tiny_files: str = field(default="", validator=_check_optional_target)
-    nemo: NemoSpec | None = None
-    parts: tuple[Part, ...] = ()
+    kind: str = field(validator=_check_kind, metadata={"help": "one of `sonant.spec.KINDS`"})
+    name: str = field(
+        validator=_check_name,
+        converter=canonical,
+        metadata={
+            "help": "what configs call it: lower-case letters, digits and underscores, yours before a slash, as `acme/gru`; "
+            "`.v2` behind, where saved weights would compute something else than before"
+        },
+    )
+    target: str = field(
+        validator=_check_target,
+        metadata={
+            "help": "`module:attribute` of what builds it, called as `target(config, **sizes)`; imported only when it is built"
+        },
+    )
+    config: str = field(
+        validator=_check_target,
+        metadata={"help": "`module:attribute` of the frozen attrs class of its fields, in a module without torch"},
+    )
+    doc: str = field(metadata={"help": "one line, shown by `sonant components`"})
+    tiny: Mapping[str, Any] = field(
+        factory=dict,
+        converter=_frozen_mapping,
+        metadata={"help": "fields of a config small enough for a unit test, from which the contract suite builds it"},
+    )
+    tiny_files: str = field(
+        default="",
+        validator=_check_optional_target,
+        metadata={
+            "help": "where `tiny` names files (a tokenizer's model): `module:attribute` of a function without arguments that "
+            "returns their contents by name, `dict[str, bytes]`"
+        },
+    )
+    nemo: NemoSpec | None = field(default=None, metadata={"help": "what it stands for in NeMo's checkpoints, if anything"})
+    parts: tuple[Part, ...] = field(default=(), metadata={"help": "of a task: its sections, in the order they are built"})
+    deprecated: str = field(
+        default="",
+        metadata={
+            "help": 'what to name instead, as "use acme/gru.v2": configs that name the component are warned, saved models open '
+            "as before"
+        },
+    )
 
 
 @frozen(kw_only=True)
 class KernelSpec:
-    """One implementation of an operation.
+    """One implementation of an operation; `sonant.kernels.get` chooses among those that run on the machine."""
 
-    `requires` names what the machine must have: any of `sonant.kernels.REQUIREMENTS`. `rank` orders
-    the automatic choice, highest first among those whose requirements hold.
-    """
-
-    op: str = field(validator=_check_name)
-    backend: str = field(validator=_check_name)
-    target: str = field(validator=_check_target)
-    requires: tuple[str, ...] = ()
-    rank: int = 0
-    doc: str = ""
+    op: str = field(validator=_check_name, metadata={"help": "the operation, as `rel_pos_attention`"})
+    backend: str = field(validator=_check_name, metadata={"help": "which implementation of it, as `triton`"})
+    target: str = field(
+        validator=_check_target, metadata={"help": "`module:attribute` of the function; imported only when it is chosen"}
+    )
+    requires: tuple[str, ...] = field(
+        default=(), metadata={"help": "what the machine must have: any of `sonant.kernels.REQUIREMENTS`"}
+    )
+    rank: int = field(
+        default=0, metadata={"help": "the order of the automatic choice: the highest among those whose requirements hold"}
+    )
+    doc: str = field(default="", metadata={"help": "one line"})

@@ -70,18 +70,29 @@ def read_torch(stream: IO[bytes], origin: str, mapped: IO[bytes] | None = None, 
     Raises:
         CheckpointError: the content is not a flat dict of tensors, is damaged, or holds code.
     """
+    outline = read_outline(stream, origin)
     try:
-        outline = torch.load(stream, map_location="meta", weights_only=True)
-        _check_flat(outline, origin)
         state = _map(outline, mapped, start) if mapped is not None and _is_mappable(stream) else None
         if state is None:
             stream.seek(0)
             state = torch.load(stream, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except Exception as error:  # torch raises a dozen types for damaged and for hostile input alike
+    except Exception as error:
         raise CheckpointError(f"cannot read the weights of {origin}: {_reason(error)}") from error
     return dict(state)
+
+
+def read_outline(stream: IO[bytes], origin: str) -> State:
+    """The tensors of a `torch.save`d flat dict on the `meta` device: names, shapes and types, no numbers.
+
+    Raises:
+        CheckpointError: as `read_torch`.
+    """
+    try:
+        outline = torch.load(stream, map_location="meta", weights_only=True)
+    except Exception as error:  # torch raises a dozen types for damaged and for hostile input alike
+        raise CheckpointError(f"cannot read the weights of {origin}: {_reason(error)}") from error
+    _check_flat(outline, origin)
+    return dict(outline)
 
 
 def _is_mappable(stream: IO[bytes]) -> bool:

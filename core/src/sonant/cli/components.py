@@ -25,9 +25,20 @@ def components_command(kind: str | None, as_json: bool) -> None:
         raise click.ClickException(f"no kind named {kind!r}.{hint} The kinds are {', '.join(KINDS)}")
     rows = [r for r in registry.current() if kind in (None, r.spec.kind)]
     if as_json:
-        printing.as_json([{"kind": r.spec.kind, "name": r.spec.name, "plugin": r.plugin.label, "doc": r.spec.doc} for r in rows])
+        printing.as_json([_facts(r) for r in rows])
     else:
-        printing.table([(r.spec.kind, r.spec.name, r.plugin.distribution, r.spec.doc) for r in rows])
+        printing.table([(r.spec.kind, r.spec.name, r.plugin.distribution, _doc(r)) for r in rows])
+
+
+def _facts(component: registry.Registered) -> dict[str, Any]:
+    spec = component.spec
+    facts = {"kind": spec.kind, "name": spec.name, "plugin": component.plugin.label, "doc": spec.doc}
+    return facts | ({"deprecated": spec.deprecated} if spec.deprecated else {})
+
+
+def _doc(component: registry.Registered) -> str:
+    spec = component.spec
+    return f"{spec.doc} Deprecated: {spec.deprecated}." if spec.deprecated else spec.doc
 
 
 @click.command("describe")
@@ -49,18 +60,9 @@ def describe_command(kind: str, name: str, as_json: bool) -> None:
     spec = component.spec
     parts: list[dict[str, Any]] = [{"key": p.key, "kind": p.kind, "required": p.required, "help": p.help} for p in spec.parts]
     if as_json:
-        printing.as_json(
-            {
-                "kind": spec.kind,
-                "name": spec.name,
-                "plugin": component.plugin.label,
-                "doc": spec.doc,
-                "fields": fields,
-                "parts": parts,
-            }
-        )
+        printing.as_json(_facts(component) | {"fields": fields, "parts": parts})
         return
-    click.echo(f"{spec.kind} {spec.name} ({component.plugin.label})\n{spec.doc}\n")
+    click.echo(f"{spec.kind} {spec.name} ({component.plugin.label})\n{_doc(component)}\n")
     if spec.nemo and spec.nemo.targets:
         click.echo(f"Stands for NeMo's {', '.join(spec.nemo.targets)}\n")
     if fields:

@@ -27,4 +27,5 @@ def show_command(file: Path, overrides: tuple[str, ...]) -> None:
     data = config.resolve_user_file(file, overrides)
     with config.located(file):
         filled = config.fill_model(data)
+    config.warn_of_deprecated(filled)
     click.echo(yaml.safe_dump(filled.to_dict(), sort_keys=False, allow_unicode=True).rstrip())

@@ -11,9 +11,24 @@ import click
 
 def table(rows: Sequence[tuple[str, ...]]) -> None:
     """Rows of cells in columns as wide as they need to be."""
+    rows = [tuple(map(shown, row)) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def shown(text: str) -> str:
+    """Text as a terminal may have it: what a stranger's file holds could move the cursor or hide lines."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def size(count: int) -> str:
+    """Bytes as people read them: `3.1 kB`."""
+    value, units = float(count), iter(("B", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while value >= 999.5 and unit != "TB":
+        value, unit = value / 1000, next(units)
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
 
 
 def as_json(value: Any) -> None:

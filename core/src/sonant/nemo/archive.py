@@ -25,11 +25,10 @@ import yaml
 from sonant import config as configs
 from sonant import weights
 from sonant.errors import CheckpointError, ConfigError
-from sonant.files import check_member_name
+from sonant.files import check_inside, check_member_name
+from sonant.layout import NEMO_CONFIG as CONFIG
+from sonant.layout import NEMO_WEIGHTS as WEIGHTS
 from sonant.nemo.interpolation import resolve
-
-CONFIG = "model_config.yaml"
-WEIGHTS = "model_weights.ckpt"
 
 
 class NemoArchive:
@@ -103,11 +102,17 @@ class NemoArchive:
         """Every file in the archive and its size in bytes."""
         return {n: m.size if isinstance(m, tarfile.TarInfo) else m.stat().st_size for n, m in self._members.items()}
 
-    def _open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> IO[bytes]:
+        """A member, to be read piece by piece.
+
+        Raises:
+            CheckpointError: there is none of that name.
+        """
         member = self._members.get(name)
         if member is None:
             raise CheckpointError(f"{self.path} has no member {name!r}")
         if isinstance(member, Path):
+            check_inside(member, self.path)
             return member.open("rb")
         assert self._tar is not None
         stream = self._tar.extractfile(member)
@@ -116,7 +121,7 @@ class NemoArchive:
 
     def read(self, name: str) -> bytes:
         """The content of a small member, such as a tokenizer."""
-        with self._open(name) as stream:
+        with self.open(name) as stream:
             return stream.read()
 
     def config(self) -> dict[str, Any]:
@@ -143,7 +148,7 @@ class NemoArchive:
         if isinstance(member, Path):
             with member.open("rb") as stream:
                 return weights.read_torch(stream, str(self.path), stream)
-        with self._open(WEIGHTS) as stream:
+        with self.open(WEIGHTS) as stream:
             return weights.read_torch(stream, str(self.path), self._stream, member.offset_data)
 
 

@@ -1,0 +1,224 @@
+"""What a checkpoint or config holds, without building it: nothing it names is looked up to be run, and nothing it lacks stops it.
+
+A model whose plugins are absent can be read like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from attrs import field, frozen
+
+from sonant import config, registry, sources
+from sonant import folder as folders
+from sonant.errors import CheckpointError, ConfigError
+from sonant.layout import CONFIG_SUFFIXES, FOLDER_WEIGHTS, NEMO_CONFIG, NEMO_WEIGHTS
+from sonant.provenance import SECTION as PROVENANCE
+from sonant.provenance import Provenance
+from sonant.spec import canonical
+
+Form = Literal["Sonant folder", "NeMo checkpoint", "config", "safetensors file"]
+
+_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
+_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"} | {
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+_LICENSE_FILES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "COPYING")
+_LONGEST = 200  # characters of a licence's first line
+
+
+@frozen
+class Stored:
+    """A tensor as a file describes it; its numbers are not read."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+
+    @property
+    def numel(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+@frozen
+class Named:
+    """A component that a section of the config names, and whether this machine has it.
+
+    `source` is the distribution that the file says it was saved with, `status` what is installed here.
+    """
+
+    section: str
+    name: str
+    source: str
+    status: str
+
+
+@frozen(kw_only=True)
+class Inspection:
+    """Everything a checkpoint or config tells about itself."""
+
+    path: Path
+    form: Form
+    bytes: int
+    config: Mapping[str, Any] = field(factory=dict, repr=False)
+    components: tuple[Named, ...] = ()
+    tensors: tuple[Stored, ...] = field(default=(), repr=False)
+    files: Mapping[str, int] = field(factory=dict)
+    saved_by: str = ""
+    license: str = ""
+
+    @property
+    def numbers(self) -> int:
+        """How many there are in all tensors together."""
+        return sum(tensor.numel for tensor in self.tensors)
+
+
+def inspect(source: str | Path, *, revision: str | None = None, registry: str | Path | None = None) -> Inspection:
+    """Read what `source` (anything `sonant.load` takes, or a safetensors file) says of itself. No code is run or imported for it.
+
+    Raises:
+        UnknownName, DownloadError: there is no such model, or it cannot be fetched.
+        CheckpointError, ConfigError: it is damaged or unsafe, beyond what can be read past.
+    """
+    path = sources.locate(source, revision=revision, registry=registry)
+    card = sources.card_of(source, registry)
+    licensed = (card.license if card is not None else None) or ""
+    if path.suffix == ".safetensors":
+        return Inspection(path=path, form="safetensors file", bytes=path.stat().st_size, tensors=_safetensors(path))
+    if path.suffix in CONFIG_SUFFIXES:
+        data = config.load_yaml(path)
+        return Inspection(path=path, form="config", bytes=path.stat().st_size, config=data, components=_components(data, {}))
+    if path.is_dir() and not (path / NEMO_CONFIG).exists():
+        return _folder(path, licensed)
+    return _nemo(path, licensed)
+
+
+def _folder(path: Path, licensed: str) -> Inspection:
+    data = folders.read_config(path)
+    origin = Provenance.read(data.pop(PROVENANCE, None))
+    weights = path / FOLDER_WEIGHTS
+    files = {f.relative_to(path).as_posix(): f.stat().st_size for f in sorted(path.rglob("*")) if f.is_file()}
+    return Inspection(
+        path=path,
+        form="Sonant folder",
+        bytes=sum(files.values()),
+        config=data,
+        components=_components(data, origin.distributions),
+        tensors=_safetensors(weights) if weights.exists() else (),
+        files=files,
+        saved_by=f"sonant {origin.version}" if origin.version else "",
+        license=licensed or origin.license or _license_beside(path),
+    )
+
+
+def _components(data: Mapping[str, Any], saved: Mapping[str, str]) -> tuple[Named, ...]:
+    """What the sections of a config of ours name. A section's key is mostly its kind; a task may have told otherwise."""
+    found = []
+    kinds = _kinds(data.get("task"))
+    for key, section in data.items():
+        name = section if isinstance(section, str) else section.get("name") if isinstance(section, dict) else None
+        if isinstance(name, str) and key not in config.TRAINING_SECTIONS:
+            found.append(Named(key, name, saved.get(key, ""), _status(kinds.get(key, key), name)))
+    return tuple(found)
+
+
+def _kinds(task: Any) -> dict[str, str]:
+    name = task.get("name") if isinstance(task, dict) else task
+    specs = (r.spec for r in registry.current() if r.spec.kind == "task" and r.spec.name == name)
+    return {part.key: part.kind for spec in specs for part in spec.parts}
+
+
+def _status(kind: str, name: str) -> str:
+    claims = [r.plugin.label for r in registry.current() if (r.spec.kind, r.spec.name) == (kind, canonical(name))]
+    return f"installed: {' and '.join(claims)}" if claims else "not installed"
+
+
+def _nemo(path: Path, licensed: str) -> Inspection:
+    from sonant.nemo.archive import NemoArchive
+
+    with NemoArchive(path) as archive:
+        data, files = archive.config(), archive.sizes()
+        with archive.open(NEMO_WEIGHTS) as stream:
+            tensors = _torch(stream, str(path))
+        licenses = [archive.read(name).decode("utf-8", "replace") for name in _LICENSE_FILES if name in files]
+    return Inspection(
+        path=path,
+        form="NeMo checkpoint",
+        bytes=sum(files.values()) if path.is_dir() else path.stat().st_size,
+        config=data,
+        components=tuple(_targets(data)),
+        tensors=tensors,
+        files=files,
+        saved_by=f"NeMo {data['nemo_version']}" if isinstance(data.get("nemo_version"), str) else "",
+        license=licensed or next(map(_first_line, licenses), ""),
+    )
+
+
+def _targets(document: Mapping[str, Any]) -> Iterator[Named]:
+    """The classes that NeMo's config names, and which installed components stand for them."""
+    named = {"task": document.get("target")} | {
+        key: section.get("_target_") for key, section in document.items() if isinstance(section, dict)
+    }
+    for key, target in named.items():
+        if isinstance(target, str):
+            stand_ins = [r for r in registry.current() if r.spec.nemo and target in r.spec.nemo.targets]
+            labels = " and ".join(f"{r.spec.kind} {r.spec.name} ({r.plugin.label})" for r in stand_ins)
+            yield Named(key, target, "", f"installed: {labels}" if labels else "no component of its own")
+
+
+def _safetensors(path: Path) -> tuple[Stored, ...]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            slices = {name: file.get_slice(name) for name in sorted(file.keys())}
+            described = {name: (tuple(s.get_shape()), str(s.get_dtype())) for name, s in slices.items()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"cannot read the weights {path}: {error}") from error
+    return tuple(
+        Stored(name, shape, _TYPES.get(dtype, dtype), math.prod(shape) * _BITS.get(dtype, 0) // 8)
+        for name, (shape, dtype) in described.items()
+    )
+
+
+def _torch(stream: IO[bytes], origin: str) -> tuple[Stored, ...]:
+    from sonant import weights
+
+    state = weights.read_outline(stream, origin)
+    return tuple(
+        Stored(name, tuple(t.shape), str(t.dtype).removeprefix("torch."), t.numel() * t.element_size())
+        for name, t in state.items()
+    )
+
+
+def _license_beside(folder: Path) -> str:
+    """What a model's README says in its front matter, as on the Hugging Face hub, or the first line of a licence file."""
+    readme = folder / "README.md"
+    if readme.is_file():
+        text = _beginning(readme)
+        front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
+        try:
+            stated = config.parse_yaml(front, str(readme)).get("license") if front else None
+        except ConfigError:
+            stated = None
+        if isinstance(stated, str):
+            return stated
+    texts = (_beginning(folder / name) for name in _LICENSE_FILES if (folder / name).is_file())
+    return next(map(_first_line, texts), "")
+
+
+def _beginning(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(2**16)
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:_LONGEST]
