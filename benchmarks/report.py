@@ -23,12 +23,12 @@ def main() -> None:
     by_place: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_place.setdefault(f"{row['date']}, {row['machine']}, Python {row['python']}", []).append(row)
-    sections = [f"\n## {place}\n{_speed(group)}{_startup(group)}" for place, group in by_place.items()]
+    sections = [f"\n## {place}\n{_speed(group)}{_startup(group)}{_plugins(group)}" for place, group in by_place.items()]
     (HERE / "RESULTS.md").write_text(HEAD + "".join(sections), "utf-8")
 
 
 def _speed(rows: list[dict[str, Any]]) -> str:
-    rows = [r for r in rows if r["what"] != "startup"]
+    rows = [r for r in rows if r["what"] not in ("startup", "plugins")]
     if not rows:
         return ""
     versions = rows[-1]["versions"]
@@ -62,6 +62,16 @@ def _startup(rows: list[dict[str, Any]]) -> str:
         lines.append(f"| {name} | {_seconds(seconds['sonant'])} | {_seconds(seconds.get('nemo'))} |")
     packages = rows[-1]["packages"]
     lines.append(f"| packages installed, without CUDA's own | {packages['sonant']} | {packages['nemo']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _plugins(rows: list[dict[str, Any]]) -> str:
+    rows = [r for r in rows if r["what"] == "plugins"]
+    if not rows:
+        return ""
+    lines = ["\n| `sonant plugins`, whole process | first run | later |", "|---|---|---|"]
+    for name, seconds in rows[-1]["seconds"].items():
+        lines.append(f"| {name} | {_seconds(seconds['first'])} | {_seconds(seconds.get('later'))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sonant import hooks, plugins, registry
+from sonant import config, hooks, plugins, registry
+from sonant.errors import PluginError
 
 Install = Callable[..., Path]
 
@@ -106,3 +107,23 @@ def test_two_hundred_plugins(install: Install, monkeypatch: pytest.MonkeyPatch) 
     assert [(p.label, p.error, p.notes) for p in found if p.error or p.notes] == []
     names = registry.current().names("encoder")
     assert {f"acme/net{number}" for number in range(200)} | {"fastconformer"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        ("import tourch", "No module named 'tourch' ({site}/acme_net.py:2)"),
+        ("x = 1 / 0", "ZeroDivisionError: division by zero ({site}/acme_net.py:2)"),
+        ("def (:", "SyntaxError: invalid syntax (acme_net.py, line 2)"),
+        ("raise SystemExit(3)", "SystemExit: 3 ({site}/acme_net.py:2)"),
+        ("object().absent", "AttributeError: 'object' object has no attribute 'absent' ({site}/acme_net.py:2)"),
+    ],
+)
+def test_code_behind_a_spec_that_cannot_be_imported(module: str, reason: str, install: Install, tmp_path: Path) -> None:
+    install("acme-speech", PROVIDING.format(name="acme/net"), modules={"acme_net": f"# Acme's\n{module}\n"})
+    found = registry.current().get("encoder", "acme/net")
+    with pytest.raises(PluginError) as caught:
+        config.config_class(found)
+    wanted = reason.format(site=tmp_path / "site-packages")
+    assert str(caught.value) == f"encoder 'acme/net' (acme-speech 0.1): cannot import 'acme_net:NetConfig': {wanted}"
+    assert "fastconformer" in registry.current().names("encoder")

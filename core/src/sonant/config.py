@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,11 +162,20 @@ def load_target(target: str, label: str) -> Any:
     """
     module, _, attribute = target.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        home = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise PluginError(f"{label}: cannot import {target!r}: {reason}{_raised_in(error)}") from error
+    try:
+        return getattr(home, attribute)
     except AttributeError as error:
         raise PluginError(f"{label}: {module!r} has no attribute {attribute!r}") from error
-    except ImportError as error:
-        raise PluginError(f"{label}: cannot import {target!r}: {error}") from error
+
+
+def _raised_in(error: BaseException) -> str:
+    """` (/…/model.py:3)`, where the module that was imported, or one that it imports, is at fault."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__)[1:] if "importlib" not in f.filename]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 def label(component: Registered) -> str:
