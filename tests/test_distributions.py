@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import email
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +16,8 @@ import pytest
 from attrs import frozen
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from fresh_environment import create, run
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = ROOT / "tests" / "nemo-cases"
@@ -44,18 +42,10 @@ class Built:
     wheel_of_sdist: Path
 
 
-def _run(*command: str | Path, cwd: Path | None = None) -> str:
-    """Standard output of a command that knows nothing of this checkout."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "SONANT_"))}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 def _build(name: str, out: Path) -> Built:
     build = (sys.executable, "-m", "build", "--no-isolation", FOLDERS[name])
-    _run(*build, "--wheel", "--outdir", out / "checkout")
-    _run(*build, "--outdir", out / "sdist")  # an sdist, and a wheel from what it holds
+    run(*build, "--wheel", "--outdir", out / "checkout")
+    run(*build, "--outdir", out / "sdist")  # an sdist, and a wheel from what it holds
     (wheel,), (sdist,) = (out / "checkout").glob("*.whl"), (out / "sdist").glob("*.tar.gz")
     (wheel_of_sdist,) = (out / "sdist").glob("*.whl")
     return Built(sdist, wheel, wheel_of_sdist)
@@ -124,40 +114,22 @@ def test_metadata(name: str, built: dict[str, Built]) -> None:
 
 @pytest.fixture(scope="module")
 def elsewhere(built: dict[str, Built], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` folder of a fresh environment with the four wheels and this environment's third-party packages.
-
-    Those are linked one by one, without `.pth` files and without any Sonant: nothing in it leads to the checkout.
-    """
-    home = tmp_path_factory.mktemp("elsewhere") / "venv"
-    venv.create(home, symlinks=True)
-    python = home / "bin" / "python"
-    site = Path(_run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    for entry in _third_party():
-        if not (site / entry.name).exists():
-            (site / entry.name).symlink_to(entry, target_is_directory=entry.is_dir())
-    wheels = [b.wheel_of_sdist for b in built.values()]
-    _run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", *wheels, cwd=home)
-    return python.parent
-
-
-def _third_party() -> Iterator[Path]:
-    for folder in map(Path, sys.path):
-        if folder.name in ("site-packages", "dist-packages"):
-            yield from (e for e in folder.iterdir() if e.suffix != ".pth" and "sonant" not in e.name and e.name != "__pycache__")
+    """The `bin` folder of a fresh environment with the four wheels."""
+    return create(tmp_path_factory.mktemp("elsewhere") / "venv", *(b.wheel_of_sdist for b in built.values()))
 
 
 def test_installed_wheels_do_not_use_the_checkout(elsewhere: Path, tmp_path: Path) -> None:
     modules = [name.replace("-", "_") for name in FOLDERS]
     code = f"import importlib, json, sys; print(json.dumps([[importlib.import_module(m).__file__ for m in {modules}], sys.path]))"
-    files, path = json.loads(_run(elsewhere / "python", "-c", code, cwd=tmp_path))
+    files, path = json.loads(run(elsewhere / "python", "-c", code, cwd=tmp_path))
     assert all(Path(f).is_relative_to(elsewhere.parent) for f in files)
     assert not any(p and Path(p).is_relative_to(ROOT) for p in path)
 
 
 def test_installed_wheels_list_their_plugins(elsewhere: Path, tmp_path: Path) -> None:
-    report = json.loads(_run(elsewhere / "sonant", "plugins", "--json", cwd=tmp_path))
+    report = json.loads(run(elsewhere / "sonant", "plugins", "--json", cwd=tmp_path))
     assert {p["distribution"]: p["status"] for p in report["plugins"]} == {name: "ok" for name in FOLDERS if name != "sonant"}
-    models = json.loads(_run(elsewhere / "sonant", "models", "--json", cwd=tmp_path))
+    models = json.loads(run(elsewhere / "sonant", "models", "--json", cwd=tmp_path))
     assert "parakeet-tdt-0.6b-v2" in {m["name"] for m in models}
 
 
@@ -165,7 +137,7 @@ def test_installed_wheels_transcribe(elsewhere: Path, tmp_path: Path) -> None:
     for name in ("a.wav", "fastconformer_tdt_bpe.nemo"):
         shutil.copy(CASES / name, tmp_path)
     command = ("transcribe", "a.wav", "--model", "fastconformer_tdt_bpe.nemo", "--device", "cpu")
-    assert _run(elsewhere / "sonant", *command, cwd=tmp_path).strip() == "front center rear left"
+    assert run(elsewhere / "sonant", *command, cwd=tmp_path).strip() == "front center rear left"
 
 
 def _closure(names: list[str]) -> set[str]:

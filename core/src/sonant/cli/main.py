@@ -10,13 +10,25 @@ from typing import Any
 import click
 
 import sonant
+from sonant.cli import printing
 from sonant.cli.components import components_command, describe_command
 from sonant.cli.config import config_group
+from sonant.cli.inspect import inspect_command
 from sonant.cli.models import convert_command, models_command
+from sonant.cli.new_plugin import new_plugin_command
 from sonant.cli.plugins import plugins_command
 from sonant.errors import SonantError
 
-COMMANDS = [components_command, config_group, convert_command, describe_command, models_command, plugins_command]
+COMMANDS = [
+    components_command,
+    config_group,
+    convert_command,
+    describe_command,
+    inspect_command,
+    models_command,
+    new_plugin_command,
+    plugins_command,
+]
 """The core's own; those of plugins come when a command is looked for."""
 
 
@@ -61,7 +73,8 @@ class App(click.Group):
         except SonantError as error:
             if ctx.params.get("verbose"):
                 raise
-            raise click.ClickException(str(error)) from error
+            text = "\n".join(map(printing.shown, str(error).split("\n")))  # it may quote a stranger's file
+            raise click.ClickException(text) from error
         except OSError as error:  # a disk that is full, a folder that is not ours
             if ctx.params.get("verbose") or error.errno == errno.EPIPE:
                 raise
