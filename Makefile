@@ -9,12 +9,13 @@ CASES := tests/nemo-cases
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint docs docs-serve clean
 
 help:
 	@echo "make demo    install into $(VENV), transcribe a recording of this repository, print its words with times"
 	@echo "make test    install what the tests need, then run ruff, mypy and pytest (PYTEST='-k name' passes options on)"
 	@echo "make lint    only ruff and mypy"
+	@echo "make docs    build the documentation into site/ (make docs-serve: show it on this machine, and follow changes)"
 	@echo "make clean   remove $(VENV), caches and build outputs"
 	@echo "PYTHON=python3.12 names the Python that $(VENV) is made with; now: $(PYTHON)"
 
@@ -30,8 +31,17 @@ lint: $(VENV)/.tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The reference is written anew from the code first. The variable turns off the theme's advertising.
+docs: $(VENV)/.docs
+	$(BIN)/python scripts/make_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
+	@echo "The site is in site/: open site/index.html"
+
+docs-serve: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict --dev-addr 127.0.0.1:8000
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache $(DISTRIBUTIONS:%=%/dist) $(DISTRIBUTIONS:%=%/build)
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache $(DISTRIBUTIONS:%=%/dist) $(DISTRIBUTIONS:%=%/build)
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp a stage: a second call does nothing, a changed requirement installs again.
@@ -48,6 +58,10 @@ $(VENV)/.installed: $(VENV)/.created constraints.txt $(DISTRIBUTIONS:%=%/pyproje
 	$(PIP) install --constraint constraints.txt $(DISTRIBUTIONS:%=--editable ./%)
 	@touch $@
 
-$(VENV)/.tools: $(VENV)/.installed requirements-dev.txt
+$(VENV)/.docs: $(VENV)/.installed requirements-docs.txt
+	$(PIP) install --constraint constraints.txt --requirement requirements-docs.txt
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.installed requirements-dev.txt requirements-docs.txt
 	$(PIP) install --constraint constraints.txt --requirement requirements-dev.txt
 	@touch $@

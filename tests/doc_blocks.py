@@ -8,11 +8,12 @@ How the blocks of a page are treated, in order, in the current folder and one Py
     console   commands after `$` and their output, standard output and error together
     yaml      a model config, sections of one, or model cards: filled and checked
     toml, json, jsonl    parsed
-    text, mermaid        read by people only
+    text         read by people only
 
 In expected output `...` stands for anything. A block whose first line is a comment with nothing but a path, as `# model.yaml`, is
-written to that file, and Python is then not executed. After `<!-- needs the internet -->` or another of `NOT_RUN`, commands and
-Python are checked without being run: commands, options, arguments and model names must exist.
+written to that file, and Python is then not executed. Where that file lies beside the page, the block must be a piece of it, with
+`...` for what is left out, and the whole folder is copied here. After `<!-- needs the internet -->` or another of `NOT_RUN`,
+commands and Python are checked without being run: commands, options, arguments and model names must exist.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ from sonant.cli.main import app
 REPO = Path(__file__).resolve().parents[1]
 CASES = REPO / "tests" / "nemo-cases"
 DOCS = REPO / "docs"
-PAGES = [REPO / "README.md", REPO / "core" / "README.md", *sorted(REPO.glob("plugins/*/README.md")), *sorted(DOCS.rglob("*.md"))]
+SITE = sorted(page for page in DOCS.rglob("*.md") if page.name != "README.md")  # those are of packages that the tutorial builds
+PAGES = [REPO / "README.md", REPO / "core" / "README.md", *sorted(REPO.glob("plugins/*/README.md")), *SITE]
 NOT_RUN = ("needs the internet", "installs packages", "needs a GPU", "takes minutes")
 
 
@@ -118,9 +120,9 @@ def sonant_command(args: list[str]) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def in_a_process(args: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    program = Path(sys.executable).parent / "sonant"
-    done = subprocess.run([program, *args], env=os.environ | environment, capture_output=True, text=True, timeout=120)
+def in_a_process(program: str, args: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    path = Path(sys.executable).parent / program
+    done = subprocess.run([path, *args], env=os.environ | environment, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -128,13 +130,23 @@ def metadata(project: Path) -> None:
     """What pip would write for a project with a `src` folder, beside its modules."""
     described = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
     assert described["build-system"]["build-backend"]
-    name, version = described["project"]["name"], described["project"]["version"]
+    stated = described["project"]
+    name, version = stated["name"], stated.get("version") or _version(project / described["tool"]["hatch"]["version"]["path"])
     info = project / "src" / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    required = "".join(f"Requires-Dist: {requirement}\n" for requirement in stated.get("dependencies", ()))
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: {stated.get('description', '')}\n{required}", "utf-8"
+    )
     with (info / "entry_points.txt").open("w") as file:
-        for group, entries in described["project"]["entry-points"].items():
+        for group, entries in stated["entry-points"].items():
             file.write(f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in entries.items()))
+
+
+def _version(module: Path) -> str:
+    found = re.search(r'^__version__ = "(.+)"$', module.read_text("utf-8"), re.MULTILINE)
+    assert found is not None, f"{module} states no __version__"
+    return found[1]
 
 
 class Session:
@@ -147,12 +159,25 @@ class Session:
         self.installed: list[str] = []
 
     def run(self, block: Block) -> None:
+        if block.file is not None and (self.page.parent / block.file).is_file():
+            self._excerpt(block, self.page.parent / block.file)
+            return
         if block.file is not None:
             Path(block.file).parent.mkdir(parents=True, exist_ok=True)
             Path(block.file).write_text(block.text.partition("\n")[2], "utf-8")
         handler = getattr(self, f"_{block.language or 'text'}", None)
         assert handler is not None, f"a block of {block.language!r} is not something this test can check"
         handler(block)
+
+    def _excerpt(self, block: Block, finished: Path) -> None:
+        rest = "\n" + finished.read_text("utf-8")
+        pieces = re.split(r"^ *\.\.\.\n", block.text.partition("\n")[2], flags=re.MULTILINE)
+        for piece in (piece.strip("\n") for piece in pieces if piece.strip()):
+            _, found, rest = rest.partition(f"\n{piece}\n")
+            rest = "\n" + rest
+            assert found, f"{block.file} does not hold, here or further down:\n{piece}"
+        folder = Path(str(block.file)).parts[0]
+        shutil.copytree(self.page.parent / folder, folder, ignore=shutil.ignore_patterns("__pycache__", ".*"), dirs_exist_ok=True)
 
     def _python(self, block: Block) -> None:
         code = compile("\n" * (block.line - 1) + block.text, str(self.page), "exec")
@@ -196,8 +221,10 @@ class Session:
         while "=" in words[0]:
             name, _, environment[name] = words.pop(0).partition("=")
         match words:
-            case ["sonant", *args] if environment:
-                return in_a_process(args, {"PYTHONPATH": os.pathsep.join(self.installed)} | environment)
+            case ["python", *args]:
+                return in_a_process("python", args, {"PYTHONPATH": os.pathsep.join(self.installed)} | environment)
+            case ["sonant", *args] if environment or (self.installed and args[0] not in app.commands):
+                return in_a_process("sonant", args, {"PYTHONPATH": os.pathsep.join(self.installed)} | environment)
             case ["sonant", *args, ">", file]:
                 status, output = sonant_command(args)
                 Path(file).write_text(output, "utf-8")
@@ -218,10 +245,11 @@ class Session:
                 Path(folder).mkdir()
                 return 0, ""
             case ["pip", "install", "-e", project]:
-                return self._install(Path(project))
+                return self._install(Path(project.partition("[")[0]))  # without its extras
         raise AssertionError(f"this test does not know the command {words[0]!r}")
 
     def _install(self, project: Path) -> tuple[int, str]:
+        app.list_commands(click.Context(app))  # those of plugins are added once: only the ones that every test has
         metadata(project)
         self.installed.append(str((project / "src").resolve()))
         sys.path.insert(0, self.installed[-1])
@@ -257,9 +285,6 @@ class Session:
                 json.loads(line)
 
     def _text(self, block: Block) -> None:
-        pass
-
-    def _mermaid(self, block: Block) -> None:
         pass
 
 

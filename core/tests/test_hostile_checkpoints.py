@@ -98,6 +98,17 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
 }
 
 
+def test_an_unpacked_checkpoint_reads_no_link_out_of_its_folder(tmp_path: Path, command: Any) -> None:
+    folder = tmp_path / "hostile"
+    with tarfile.open(BPE) as tar:
+        tar.extractall(folder, filter="data")
+    [tokenizer] = folder.glob("*_tokenizer.model")
+    tokenizer.rename(tmp_path / "elsewhere")
+    tokenizer.symlink_to("../elsewhere")
+    text = command.error("transcribe", A, "--device", "cpu", "--model", folder)
+    assert f"the file '{tokenizer.name}' lies outside {folder}" in text
+
+
 @pytest.mark.parametrize("attack", HOSTILE)
 def test_a_hostile_checkpoint_is_one_clear_line(attack: str, tmp_path: Path, command: Any) -> None:
     make, fault = HOSTILE[attack]

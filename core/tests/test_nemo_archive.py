@@ -93,18 +93,6 @@ def test_an_unpacked_folder(tmp_path: Path) -> None:
     assert_whole(tmp_path)
 
 
-def test_an_unpacked_folder_reads_no_link_out_of_it(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("hidden")
-    (tmp_path / "folder").mkdir()
-    for entry, content in sound(""):
-        (tmp_path / "folder" / entry.name).write_bytes(content)
-    (tmp_path / "folder" / "vocab.txt").symlink_to("../secret")
-    with NemoArchive(tmp_path / "folder") as found:
-        assert found.config()
-        with pytest.raises(CheckpointError, match=r"the file 'vocab\.txt' lies outside .*folder"):
-            found.read("vocab.txt")
-
-
 def test_a_model_node_at_the_top(tmp_path: Path) -> None:
     document = {"model": {"target": "some.Model", "a": "${b}", "b": 3}, "trainer": {"devices": 1}}
     with NemoArchive(archive(tmp_path / "a.nemo", sound(document=document))) as found:

@@ -220,6 +220,13 @@ def test_an_input_that_holds_nothing_does_not_stop_the_others(source: str, tmp_p
     assert alone.stdout == "" and f"failed: {tmp_path / source}: " in alone.stderr
 
 
+def test_names_in_a_manifest_do_not_reach_the_terminal_raw(tmp_path: Path, transcribe: Transcribe) -> None:
+    (tmp_path / "bad.jsonl").write_text(json.dumps({"audio_filepath": "\x1b]0;owned\x07.wav"}))
+    result = transcribe(tmp_path / "bad.jsonl", status=1)
+    assert "\\x1b]0;owned\\x07.wav: there is no such file" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
 # Output that grows -------------------------------------------------------------------------------------------------------
 
 

@@ -33,15 +33,17 @@ class ModelSource:
     `sha256` and `size` are those of the file; of a model folder, those of its `model.safetensors`.
     """
 
-    hf: str | None = field(default=None, metadata={"help": "owner/repo"})
+    hf: str | None = field(default=None, metadata={"help": "a Hugging Face repo, `owner/repo`"})
     revision: str | None = field(default=None, metadata={"help": "of the repo; a commit hash pins the content"})
     file: str | None = field(
         default=None, metadata={"help": "which of the repo's; or, without hf, a path, relative to the card's file"}
     )
-    url: str | None = None
-    package: str | None = field(default=None, metadata={"help": "package:path/inside"})
-    sha256: str | None = None
-    size: int | None = None
+    url: str | None = field(default=None, metadata={"help": "an http or https address of a `.nemo` file"})
+    package: str | None = field(
+        default=None, metadata={"help": "a file in an installed package, `package:path/inside`; the package is not imported"}
+    )
+    sha256: str | None = field(default=None, metadata={"help": "of the file, 64 hexadecimal digits; other content is refused"})
+    size: int | None = field(default=None, metadata={"help": "of the file, in bytes; another is refused"})
 
     def __attrs_post_init__(self) -> None:
         if sum(map(bool, (self.hf, self.url, self.package, self.file and not self.hf))) != 1:
@@ -58,17 +60,19 @@ class ModelSource:
 class ModelCard:
     """A model by name."""
 
-    name: str
-    task: str
-    summary: str
-    source: ModelSource
-    languages: list[str] = field(factory=list)
-    sample_rate: int = 16000
-    parameters: str | None = None
-    requires: list[str] = field(factory=list)
-    format: Literal["nemo", "sonant"] = "nemo"
-    license: str | None = None
-    origin: str | None = None
+    name: str = field(metadata={"help": "what it is opened by; in a file the key, not a field"})
+    task: str = field(metadata={"help": "the name of its task, as `asr`"})
+    summary: str = field(metadata={"help": "one line"})
+    source: ModelSource = field(metadata={"help": "where it is: a `ModelSource`"})
+    languages: list[str] = field(factory=list, metadata={"help": "two-letter codes"})
+    sample_rate: int = field(default=16000, metadata={"help": "of the audio it was trained on, in Hz"})
+    parameters: str | None = field(default=None, metadata={"help": "how many, as `0.6B`"})
+    requires: list[str] = field(
+        factory=list, metadata={"help": "distributions without which it cannot be opened; checked before anything is fetched"}
+    )
+    format: Literal["nemo", "sonant"] = field(default="nemo", metadata={"help": "a `.nemo` file or a model folder"})
+    license: str | None = field(default=None, metadata={"help": "of the weights, as an SPDX identifier"})
+    origin: str | None = field(default=None, metadata={"help": "the page that tells more"})
 
 
 @frozen

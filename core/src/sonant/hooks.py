@@ -63,9 +63,13 @@ def sonant_kernels() -> Iterable[KernelSpec]:  # type: ignore[empty-body]
         @hookimpl
         def sonant_kernels():
             return [
-                KernelSpec(op="acme_scan", backend="reference", target="acme_speech.scan.reference:scan"),
+                KernelSpec(op="acme_scan", backend="reference", target="acme_speech.scan:reference"),
                 KernelSpec(
-                    op="acme_scan", backend="triton", target="acme_speech.scan.fast:scan", requires=("cuda", "triton"), rank=10
+                    op="acme_scan",
+                    backend="triton",
+                    target="acme_speech.scan_triton:scan",
+                    requires=("cuda", "triton"),
+                    rank=10,
                 ),
             ]
     """

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import sonant
 from sonant import inputs, outputs
-from sonant.errors import AudioError
+from sonant.errors import AudioError, ConfigError
 from sonant.inputs import Item
 from sonant.results import Failure
 
@@ -54,6 +54,10 @@ def run(
         if threads or "OMP_NUM_THREADS" not in os.environ:  # what a launcher such as torchrun set is left alone
             torch.set_num_threads(threads or _usable_cpus())
         recognizer = sonant.load(model, device=device, dtype=dtype, registry=registry)
+        if not hasattr(recognizer, "transcribe"):
+            raise ConfigError(
+                f"{model} is a {type(recognizer).__name__}, which does not transcribe: name a recognizer with --model"
+            )
         results = recognizer.transcribe(
             todo,
             timestamps=timestamps or _NEEDED_BY_FORMAT.get(format_name),
