@@ -2,140 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from sonant import ComponentSpec, plugins
-from sonant.cli.plugins import plugins_command
+from contract_cases import (
+    BROKEN,
+    BROKEN_KERNELS,
+    BROKEN_KINDS,
+    BROKEN_PLUGINS,
+    DATA,
+    SKIPPED,
+    assert_fails,
+    by_subject,
+    findable,
+    outcomes,
+    skipped_only,
+)
+from sonant import ComponentSpec
 from sonant.errors import PluginError, UnknownName
 from sonant.spec import KINDS
 from sonant.testing import contract
 
-DATA = Path(__file__).parent / "data" / "contract"
-DISTRIBUTIONS = "good-parts,broken-parts,broken-tasks,heavy-config,slow-plugin"
-
-NO_FILE = "its spec has no tiny config, and file must be given"
-NO_VOCODER = "no vocoder with a tiny config is installed to build it with"
-NO_SPEAKERS = "its forward needs speakers, and the contract offers enc, lens, labels, label_lens"
-NO_DECODER = "no installed decoder names it"
-SKIPPED = {
-    "encoder whole_mean": {"streaming equals offline": "does not stream"},
-    "preprocessor blocks": {"gradients reach every parameter": "has no parameters to train"},
-    "augmentation mask": {"gradients reach every parameter": "has no parameters to train"},
-    "decoder asks_speakers": {
-        "state dict round trip": NO_SPEAKERS,
-        "loads from the meta device": NO_SPEAKERS,
-        "deterministic in eval": NO_SPEAKERS,
-        "finite in bfloat16": NO_SPEAKERS,
-        "gradients reach every parameter": NO_SPEAKERS,
-    },
-    "search alone": {"hypotheses": NO_DECODER, "batch invariance": NO_DECODER, "empty utterances": NO_DECODER},
-    "tokenizer unlisted": {
-        "tiny config fills": NO_FILE,
-        "config round trip": NO_FILE,
-        "unknown key fails": NO_FILE,
-        "builds": NO_FILE,
-        "constructor leaves all else alone": NO_FILE,
-        "attributes": NO_FILE,
-        "vocabulary": NO_FILE,
-        "text round trip": NO_FILE,
-    },
-    "task speak": {
-        "builds": NO_VOCODER,
-        "constructor leaves all else alone": NO_VOCODER,
-        "infers": NO_VOCODER,
-        "saved and opened": NO_VOCODER,
-    },
-}
-"""What does not apply to some of the good components, and why; they pass all else."""
-
-BROKEN = {
-    "encoder broken/no_doc": {"documented": "empty doc"},
-    "encoder broken/long_doc": {"documented": "several lines"},
-    "encoder broken/config_can_change": {"config is frozen": "broken_parts.config:Loose is not frozen"},
-    "encoder broken/field_without_help": {"fields have help": "no help for secret"},
-    "encoder broken/tiny_does_not_fill": {"tiny config fills": "widht: unknown key. Did you mean 'width'"},
-    "encoder broken/config_grows": {"config round trip": "width=9) became Changed(width=10)"},
-    "encoder broken/config_is_no_yaml": {"config round trip": "cannot be written as YAML"},
-    "encoder broken/takes_any_key": {"unknown key fails": "can't set attribute"},
-    "encoder broken/raises": {"builds": "RuntimeError: no such luck (encoder.py:"},
-    "encoder broken/writes_environment": {"constructor leaves all else alone": "changes os.environ"},
-    "encoder broken/changes_folder": {"constructor leaves all else alone": "changes the working directory"},
-    "encoder broken/changes_dtype": {"constructor leaves all else alone": "changes torch's default dtype"},
-    "encoder broken/seeds": {"constructor leaves all else alone": "changes torch's seed"},
-    "encoder broken/writes_config": {"constructor leaves all else alone": "writes into its config"},
-    "encoder broken/forgets_a_number": {"state dict round trip": "not in there"},
-    "encoder broken/forgets_a_table": {"loads from the meta device": "no values for gains"},
-    "encoder broken/keeps_dropout": {
-        "deterministic in eval": "given a second time, gives another result",
-        "state dict round trip": "",
-        "padding invariance": "",
-        "batch order": "",
-        "streaming equals offline": "",
-    },
-    "encoder broken/counts_calls": {"deterministic in eval": "writes into calls"},
-    "encoder broken/loses_precision": {"finite in bfloat16": "not finite"},
-    "encoder broken/refuses_float32": {"finite in bfloat16": "RuntimeError"},
-    "encoder broken/unused_parameter": {"gradients reach every parameter": "no gradient reaches spare"},
-    "encoder broken/detached_parameter": {"gradients reach every parameter": "enter.weight, enter.bias"},
-    "encoder broken/no_subsampling": {"attributes": "subsampling is 2.0"},
-    "encoder broken/wrong_width": {"shapes and lengths": "8 wide, and d_out says 9"},
-    "encoder broken/int32_lengths": {"shapes and lengths": "torch.int32"},
-    "encoder broken/too_many_frames": {"shapes and lengths": "subsampling says 3"},
-    "encoder broken/leaks_padding": {"padding invariance": "padding leaks"},
-    "encoder broken/relative_lengths": {"padding invariance": "must not depend on the padding"},
-    "encoder broken/forgets_to_unsort": {"batch order": "order of the batch"},
-    "encoder broken/fails_on_nothing": {"short recordings": "not finite"},
-    "encoder broken/forgets_between_pieces": {"streaming equals offline": "give other vectors"},
-    "encoder broken/loses_the_last_piece": {"streaming equals offline": "and as a whole"},
-    "preprocessor broken/no_sample_rate": {"attributes": "sample_rate is 8000.0, not a positive whole number"},
-    "preprocessor broken/wrong_frame_rate": {"shapes and lengths": "200 frames more, and frame_rate says 200.0"},
-    "preprocessor broken/int32_lengths": {"shapes and lengths": "torch.int32"},
-    "preprocessor broken/normalizes_padding": {"padding invariance": "padding leaks"},
-    "preprocessor broken/one_frame_deviation": {"short recordings": "recordings of 1 samples give numbers that are not finite"},
-    "augmentation broken/always": {"identity in eval": "changes features in eval"},
-    "augmentation broken/shortens": {"keeps the shape": "(2, 55, 16)"},
-    "augmentation broken/never": {"changes features in training": "changed nothing"},
-    "decoder broken/other_width": {"attributes": "its d_in is 17, built with d_in=16"},
-    "decoder broken/unknown_search": {"names its search": "Did you mean 'best'"},
-    "search broken/one_for_all": {"hypotheses": "3 utterances gave 1"},
-    "search broken/lacks_ends": {"hypotheses": "not equally many"},
-    "search broken/goes_back": {"hypotheses": "the starts go back"},
-    "search broken/ends_early": {"hypotheses": "ends before it starts"},
-    "search broken/finds_blanks": {"hypotheses": "below 12"},
-    "search broken/plain_tuples": {"hypotheses": "not a sonant.protocols.Hypothesis"},
-    "search broken/searches_padding": {"batch invariance": "padding leaks into the search"},
-    "search broken/always_one": {"empty utterances": "an utterance of no frames gave"},
-    "tokenizer broken/counts_wrong": {"attributes": "vocab_size is 6.0"},
-    "tokenizer broken/numbered_pieces": {"vocabulary": "other things than text"},
-    "tokenizer broken/ids_from_one": {"text round trip": "has ids [6], and vocab_size says 6"},
-    "tokenizer broken/writes_backwards": {"text round trip": "comes back as"},
-    "tokenizer broken/only_reads": {"text round trip": "none of its ids"},
-    "task broken/loses_one": {"infers": "3 recordings gave 2 results"},
-    "task broken/draws_anew": {"saved and opened": "gives another result"},
-    "task broken/cannot_be_built": {"builds": "ValueError: no encoder is good enough (task.py:"},
-    "plugin heavy-config": {"imports no torch": "heavy_config/config.py:3"},
-    "plugin slow-plugin": {"import time": "more than 0.2 s"},
-}
-"""What each broken plugin or component fails, with a piece of the message; it passes or skips all else."""
+DISTRIBUTIONS = "good-parts,broken-parts,broken-tasks"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def import_path():
     """The plugins of the test data can be found."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(DATA))
-        plugins.refresh()
+    with findable():
         yield
-    plugins.refresh()
 
 
 @pytest.fixture(autouse=True)
@@ -147,45 +47,37 @@ def installed(clean_environment, monkeypatch):
 @pytest.fixture
 def broken():
     """The checks of everything that is broken, by what they are about."""
-    found = defaultdict(list)
-    for distribution in DISTRIBUTIONS.split(",")[1:]:
-        for check in contract.checks(distribution):
-            found[check.subject].append(check)
-    return found
-
-
-def outcomes(checks, wanted):
-    return {check.name: detail for check in checks for outcome, detail in [contract.run(check)] if outcome == wanted}
+    return by_subject(DISTRIBUTIONS.split(",")[1:])
 
 
 def test_good_components_keep_every_promise():
-    by_subject = defaultdict(dict)
-    for check in contract.checks("good-parts"):
-        outcome, detail = contract.run(check)
-        assert outcome != "failed", (check.label, detail)
-        if outcome == "skipped":
-            by_subject[check.subject][check.name] = detail
-    assert by_subject == SKIPPED
+    assert skipped_only("good-parts") == SKIPPED
 
 
 @pytest.mark.filterwarnings("ignore:Class `Indulgent` subclasses `Dict`")
 @pytest.mark.parametrize("subject", BROKEN)
 def test_a_broken_promise_fails_there_and_only_there(broken, subject):
-    failed = outcomes(broken[subject], "failed")
-    assert failed.keys() == BROKEN[subject].keys(), failed
-    for name, piece in BROKEN[subject].items():
-        assert piece in failed[name]
+    assert_fails(broken[subject], BROKEN[subject])
 
 
 def test_each_check_fails_for_something():
-    shown = {(subject.partition(" ")[0], name) for subject, faults in BROKEN.items() for name in faults}
-    used = {"plugin": contract.EVERY_PLUGIN} | {kind: (*contract.EVERY_KIND, *contract.BY_KIND.get(kind, ())) for kind in KINDS}
+    shown = {(subject.partition(" ")[0], name) for subject, faults in (BROKEN | BROKEN_KINDS).items() for name in faults}
+    shown |= {("plugin", name) for faults in BROKEN_PLUGINS.values() for name in faults}
+    shown |= {("kernel", name) for faults in BROKEN_KERNELS.values() for name in faults}
+    used = {"plugin": contract.EVERY_PLUGIN, "kernel": contract.EVERY_KERNEL}
+    used |= {kind: (*contract.EVERY_KIND, *contract.BY_KIND[kind]) for kind in KINDS}
     places = defaultdict(set)
     for kind, promises in used.items():
         for promise in promises:
             places[promise].add((kind, promise.__name__.replace("_", " ")))
-    assert len(places) > 30
+    assert len(places) > 60
     assert [promise for promise, where in places.items() if not where & shown] == []
+
+
+def test_each_check_says_what_it_promises(broken):
+    checks = [check for found in broken.values() for check in found]
+    assert len(checks) > 300
+    assert all(check.promise.endswith(".") for check in checks)
 
 
 @pytest.mark.parametrize(
@@ -246,15 +138,6 @@ def test_a_plugin_that_does_not_load(install, monkeypatch):
     install("acme", "import acme_is_not_there")
     with pytest.raises(PluginError, match=r"acme 0\.1 failed to load: .*acme_is_not_there"):
         contract.checks("acme")
-
-
-@pytest.mark.parametrize(("distribution", "status"), [("slow-plugin", 1), ("broken-tasks", 1), ("good-parts", 0)])
-def test_the_command_line_runs_the_checks(distribution, status):
-    result = CliRunner().invoke(plugins_command, ["--check", "--json", distribution])
-    assert result.exit_code == status
-    reports = json.loads(result.stdout)["checks"]
-    assert [r["check"] for r in reports] == [check.label for check in contract.checks(distribution)]
-    assert any(r["outcome"] == "failed" for r in reports) == bool(status)
 
 
 def test_the_kit_needs_no_pytest():

@@ -19,6 +19,10 @@ import torch
 import sonant
 from sonant.errors import AudioError, ConfigError, UnknownName
 from sonant.results import Failure, Transcript
+from sonant_asr.ctc.config import CtcConfig, CtcGreedyConfig
+from sonant_asr.ctc.model import CtcHead
+from sonant_asr.ctc.search import CtcGreedy
+from sonant_asr.recognizer.model import Recognizer
 
 CASES = Path(__file__).resolve().parents[3] / "tests" / "nemo-cases"
 A, B = CASES / "a.wav", CASES / "b.wav"
@@ -319,3 +323,22 @@ def test_bfloat16(name: str) -> None:
 def test_frames_of_the_encoder_are_so_long() -> None:
     assert (model(CTC).sample_rate, model(CTC).frame_seconds) == (16000, pytest.approx(0.08))
     assert model(RNNT).frame_seconds == pytest.approx(0.04)
+
+
+class CifHead(CtcHead):
+    """Somebody else's head, of a family that is not known here."""
+
+    family = "cif"
+
+
+def test_a_head_of_another_family() -> None:
+    known = model(CTC)
+    head = CifHead(CtcConfig(), d_in=known.decoder.d_in, vocab_size=known.decoder.vocab_size)
+    head.load_state_dict(known.decoder.state_dict())
+    parts = {key: getattr(known, key) for key in ("preprocessor", "tokenizer", "encoder")}
+    own = Recognizer(known.config, **parts, decoder=head.eval(), search=CtcGreedy(CtcGreedyConfig()))
+    assert list(own.decoders) == ["cif"]
+    (transcript,) = own.transcribe(A, timestamps="word", decoder="cif")
+    assert transcript == known.transcribe(A, timestamps="word")[0]  # nobody speaks punctuation marks here
+    with pytest.raises(ConfigError, match="reads ctc heads, and this one is cif"):
+        own.transcribe(A, search="ctc_greedy")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 _WHOLE: Final = (int,)
+_NUMBER: Final = (int, float)
 _NEEDED: Final[dict[str, dict[str, tuple[type, ...]]]] = {
-    "preprocessor": {"d_out": _WHOLE, "sample_rate": _WHOLE, "frame_rate": (int, float)},
+    "preprocessor": {"d_out": _WHOLE, "sample_rate": _WHOLE, "frame_rate": _NUMBER},
     "encoder": {"d_out": _WHOLE, "subsampling": _WHOLE},
     "tokenizer": {"vocab_size": _WHOLE},
+    "text_frontend": {"vocab_size": _WHOLE},
+    "vocoder": {"d_in": _WHOLE, "sample_rate": _WHOLE, "upsampling": _WHOLE},
+    "codec": {"sample_rate": _WHOLE, "frame_rate": _NUMBER, "n_codebooks": _WHOLE, "codebook_size": _WHOLE},
 }
 
 

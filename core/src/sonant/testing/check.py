@@ -27,6 +27,7 @@ class Check:
 
     subject: str
     name: str
+    promise: str
     function: Callable[[], str | None] = field(repr=False, eq=False)
 
     @property

@@ -45,7 +45,12 @@ def alone_and_in_company(run: Run, values: Tensor, lens: Tensor) -> None:
             f"{what}, gives {int(count[0])} and {int(counts[row])} frames: a length must not depend on the padding",
         )
         valid = int(count[0])
-        close(together[row, :valid], alone[0, :valid], f"padding leaks into the result: {what}, gives other frames")
+        close(
+            together[row, :valid],
+            alone[0, :valid],
+            f"padding leaks into the result: {what}, gives other frames; mask what lies behind "
+            "the lengths (sonant.lengths.mask) before anything mixes frames",
+        )
 
 
 def lengths(lens: Tensor, batch: int, longest: int) -> None:

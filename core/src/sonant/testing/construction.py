@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sonant import config
 from sonant.testing import surroundings
 from sonant.testing.attributes import faults
 from sonant.testing.check import Skipped, explain, require
@@ -22,7 +21,7 @@ def builds(subject: Subject) -> None:
 def constructor_leaves_all_else_alone(subject: Subject) -> None:
     """Building changes neither the config nor anything that the process shares."""
     section, original = subject.section, subject.section
-    config.load_target(subject.spec.target, subject.label)  # importing may well have effects of its own
+    _ = subject.target  # importing it may well have effects of its own
     before = surroundings.read()
     subject.attempt(section, seed=before["torch's seed"])
     touched = surroundings.changed(before)

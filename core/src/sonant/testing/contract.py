@@ -7,68 +7,101 @@ A plugin's whole test file::
     test_contract = contract.suite("acme-zipformer")
 
 It builds every component of that distribution from the `tiny` config of its spec, on the CPU, and holds it to what its kind
-promises. `sonant plugins --check` runs the same checks without pytest.
+promises; the package around them is checked too. `sonant plugins --check` runs the same checks without pytest.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
+
+from packaging.utils import canonicalize_name
 
 from sonant import plugins
 from sonant.errors import PluginError, UnknownName
 from sonant.plugins import Plugin
 from sonant.registry import Registered
+from sonant.spec import KINDS
 from sonant.testing import (
     augmentations,
+    clusterers,
+    codecs,
     construction,
     decoders,
+    distribution,
     encoders,
     imports,
+    kernels,
+    losses,
     modules,
+    optimizers,
     preprocessors,
+    schedulers,
     specs,
     tasks,
+    text_frontends,
     tokenizers,
+    vocoders,
 )
 from sonant.testing.check import Check, Outcome, Skipped, run
+from sonant.testing.kernels import Kernel
 from sonant.testing.subject import Subject
 
-__all__ = ["Check", "Outcome", "Skipped", "checks", "run", "suite"]
+__all__ = ["Check", "Outcome", "Skipped", "checks", "checks_of", "run", "suite"]
 
 Promise = Callable[[Any], "str | None"]
 
-EVERY_PLUGIN: Final[tuple[Promise, ...]] = imports.CHECKS
+EVERY_PLUGIN: Final[tuple[Promise, ...]] = (*imports.CHECKS, *distribution.CHECKS)
+EVERY_KERNEL: Final[tuple[Promise, ...]] = kernels.CHECKS
 EVERY_KIND: Final[tuple[Promise, ...]] = (*specs.CHECKS, *construction.CHECKS)
 BY_KIND: Final[dict[str, tuple[Promise, ...]]] = {
+    "task": tasks.CHECKS,
     "preprocessor": (*preprocessors.CHECKS, *modules.CHECKS),
     "augmentation": (*augmentations.CHECKS, *modules.CHECKS),
     "encoder": (*encoders.CHECKS, *modules.CHECKS),
     "decoder": (*decoders.CHECKS, *modules.CHECKS),
     "search": decoders.SEARCHING,
     "tokenizer": tokenizers.CHECKS,
-    "task": tasks.CHECKS,
+    "text_frontend": text_frontends.CHECKS,
+    "vocoder": (*vocoders.CHECKS, *modules.CHECKS),
+    "codec": (*codecs.CHECKS, *modules.WITHOUT_GRADIENT),
+    "clusterer": clusterers.CHECKS,
+    "loss": (*losses.CHECKS, *modules.IN_FLOAT32),
+    "optimizer": optimizers.CHECKS,
+    "scheduler": schedulers.CHECKS,
 }
-"""What each kind promises beside. A kind that is not here is only described, filled and built."""
+"""What each kind promises beside."""
+assert BY_KIND.keys() == set(KINDS)
 
 
-def checks(distribution: str) -> list[Check]:
-    """Every promise that the components of an installed plugin make.
+def checks(name: str) -> list[Check]:
+    """Every promise that an installed plugin, its components and its kernels make.
 
     Raises:
         UnknownName: no plugin of that name is installed.
         PluginError: it failed to load.
     """
-    return [check for plugin in _plugins(distribution) for check in _checks(plugin)]
+    return [check for plugin in _plugins(name) for check in checks_of(plugin)]
 
 
-def suite(distribution: str) -> Callable[..., None]:
+def checks_of(plugin: Plugin) -> list[Check]:
+    """The same for a plugin that has been found and has loaded."""
+    found = [_check(f"plugin {plugin.distribution}", promise, plugin) for promise in EVERY_PLUGIN]
+    for spec in plugin.components:
+        subject = Subject(Registered(spec, plugin))
+        promises = (*EVERY_KIND, *BY_KIND[spec.kind])
+        found += [_check(subject.label, promise, subject) for promise in promises]
+    for kernel in (Kernel(spec, plugin) for spec in plugin.kernels):
+        found += [_check(kernel.label, promise, kernel) for promise in EVERY_KERNEL]
+    return found
+
+
+def suite(name: str) -> Callable[..., None]:
     """A pytest test function with one case for each check of a plugin."""
     import pytest
 
-    @pytest.mark.parametrize("check", checks(distribution), ids=lambda check: check.label)
+    @pytest.mark.parametrize("check", checks(name), ids=lambda check: check.label)
     def test_contract(check: Check) -> None:
         try:
             check()
@@ -78,30 +111,17 @@ def suite(distribution: str) -> Callable[..., None]:
     return test_contract
 
 
-def _plugins(distribution: str) -> list[Plugin]:
-    found = [p for p in plugins.installed() if _canonical(p.distribution) == _canonical(distribution)]
+def _plugins(name: str) -> list[Plugin]:
+    found = [p for p in plugins.installed() if canonicalize_name(p.distribution) == canonicalize_name(name)]
     if not found:
         names = ", ".join(sorted({p.distribution for p in plugins.installed()})) or "none"
-        raise UnknownName(f"no installed plugin is called {distribution!r}; installed: {names}. Try: pip install -e .")
+        raise UnknownName(f"no installed plugin is called {name!r}; installed: {names}. Try: pip install -e .")
     for plugin in found:
         if plugin.error:
             raise PluginError(f"{plugin.label} failed to load: {plugin.error}")
     return found
 
 
-def _canonical(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def _checks(plugin: Plugin) -> list[Check]:
-    found = [_check(f"plugin {plugin.distribution}", promise, plugin) for promise in EVERY_PLUGIN]
-    for spec in plugin.components:
-        subject = Subject(Registered(spec, plugin))
-        promises = (*EVERY_KIND, *BY_KIND.get(spec.kind, ()))
-        found += [_check(subject.label, promise, subject) for promise in promises]
-    return found
-
-
-def _check(subject: str, promise: Promise, about: Plugin | Subject) -> Check:
+def _check(subject: str, promise: Promise, about: Plugin | Subject | Kernel) -> Check:
     name = getattr(promise, "__name__", "").replace("_", " ")
-    return Check(subject, name, partial(promise, about))
+    return Check(subject, name, (promise.__doc__ or "").strip().partition("\n")[0], partial(promise, about))

@@ -23,9 +23,11 @@ _SPREAD = 3.0  # encoder output wide enough for an untrained head to find many l
 
 
 def attributes(subject: Subject) -> None:
-    """`d_in` is the width that was asked for."""
+    """`d_in` is the width that was asked for, and `family` a word."""
     built = subject.build()
     require(getattr(built, "d_in", None) == D_IN, f"its d_in is {getattr(built, 'd_in', None)!r}, built with d_in={D_IN}")
+    family = getattr(built, "family", None)
+    require(isinstance(family, str) and family, f"its family is {family!r}, not a word such as 'ctc', for how it spells")
 
 
 def names_its_search(subject: Subject) -> None:
@@ -38,16 +40,32 @@ def names_its_search(subject: Subject) -> None:
         raise AssertionError(f"its search cannot be found: {error}") from error
 
 
+def search_reads_its_family(subject: Subject) -> None:
+    """The search it names reads heads of its family."""
+    built = subject.build()
+    if not isinstance(getattr(built, "family", None), str):
+        raise Skipped("its attributes are not usable")
+    families = getattr(_search_of(built), "families", (built.family,))
+    require(
+        built.family in families,
+        f"its search {built.search!r} reads {' and '.join(families)} heads, and its family is {built.family!r}",
+    )
+
+
+def _search_of(decoder: Any) -> Any:
+    try:
+        return instantiate(fill_section("search", decoder.search, "search"), "search", {})
+    except (SonantError, AttributeError) as error:
+        raise Skipped("its search cannot be built") from error
+
+
 def _pair(subject: Subject) -> Find:
     """A decoder with its search, or a search with the nearest decoder that names it."""
     built = subject.build()
     if subject.spec.kind == "search":
         decoder = _decoder_for(subject)
         return lambda enc, lens: built(decoder, enc, lens)
-    try:
-        search = instantiate(fill_section("search", built.search, "search"), "search", {})
-    except (SonantError, AttributeError) as error:
-        raise Skipped("its search cannot be built") from error
+    search = _search_of(built)
     return lambda enc, lens: search(built, enc, lens)
 
 
@@ -111,4 +129,4 @@ def empty_utterances(subject: Subject) -> None:
 
 
 SEARCHING = (hypotheses, batch_invariance, empty_utterances)
-CHECKS = (attributes, names_its_search, *SEARCHING)
+CHECKS = (attributes, names_its_search, search_reads_its_family, *SEARCHING)

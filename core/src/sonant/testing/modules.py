@@ -31,8 +31,8 @@ def state_dict_round_trip(subject: Subject) -> None:
     first, second = _module(subject, seed=0), _module(subject, seed=1)
     second.load_state_dict(first.state_dict())
     compare.all_close(
-        call(subject.spec.kind, second),
-        call(subject.spec.kind, first),
+        call(subject, second),
+        call(subject, first),
         "built anew and given the same state dict, it gives another result: something it computes with is not in there",
     )
 
@@ -49,7 +49,7 @@ def loads_from_the_meta_device(subject: Subject) -> None:
         f"built on the meta device and loaded, it has no values for {_list(empty)}: what the state dict does not hold is lost; "
         "make it a persistent buffer, or compute it when it is needed",
     )
-    call(subject.spec.kind, bare)
+    call(subject, bare)
 
 
 @torch.no_grad()
@@ -58,9 +58,9 @@ def deterministic_in_eval(subject: Subject) -> None:
     module = _module(subject)
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     torch.manual_seed(1)
-    first = call(subject.spec.kind, module)
-    call(subject.spec.kind, module, seed=1)
-    second = call(subject.spec.kind, module)
+    first = call(subject, module)
+    call(subject, module, seed=1)
+    second = call(subject, module)
     compare.all_close(second, first, "in eval mode the same input, given a second time, gives another result")
     written = [name for name, tensor in module.state_dict().items() if not tensor.equal(state[name])]
     require(not written, f"a call in eval mode writes into {_list(written)}: threads share a model")
@@ -70,7 +70,7 @@ def deterministic_in_eval(subject: Subject) -> None:
 def finite_in_bfloat16(subject: Subject) -> None:
     """With weights in bfloat16 it takes what arrives and gives finite numbers. Features arrive as float32."""
     module: Any = runtime.place(_module(subject), "cpu", "bfloat16")
-    for tensor in call(subject.spec.kind, module):
+    for tensor in call(subject, module):
         bad = int((~tensor.isfinite()).sum())
         require(not bad, f"with weights in bfloat16, {bad} of {tensor.numel()} results are not finite")
 
@@ -84,7 +84,7 @@ def gradients_reach_every_parameter(subject: Subject) -> None:
     with torch.no_grad():
         for seed, parameter in enumerate(wanted.values()):  # off the zeros that some start from, where others get no gradient
             parameter.add_(0.02 * samples.noise(*parameter.shape, seed=seed))
-    results = [t for t in call(subject.spec.kind, module) if t.requires_grad]
+    results = [t for t in call(subject, module) if t.requires_grad]
     require(results, "nothing that it returns has a gradient")
     torch.stack([(t.float() * samples.noise(*t.shape, seed=7)).sum() for t in results]).sum().backward()
     lost = [name for name, p in wanted.items() if p.grad is None or not p.grad.any()]
@@ -102,3 +102,7 @@ CHECKS = (
     finite_in_bfloat16,
     gradients_reach_every_parameter,
 )
+WITHOUT_GRADIENT = CHECKS[:-1]
+"""For codecs: codes have no gradient, and what trains one is between it and its losses."""
+IN_FLOAT32 = (state_dict_round_trip, loads_from_the_meta_device, gradients_reach_every_parameter)
+"""For losses: they are computed in float32."""

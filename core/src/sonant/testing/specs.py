@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import Any, Final
 
 import attrs
 import yaml
@@ -11,8 +12,27 @@ from attrs.exceptions import FrozenError
 from sonant import config
 from sonant.config import Section
 from sonant.errors import ConfigError
-from sonant.testing.check import require
+from sonant.testing.check import explain, require
 from sonant.testing.subject import Subject
+
+_NOT_ITS_OWN: Final = ("builtins", "torch", "typing", "abc")
+
+
+def loads(subject: Subject) -> None:
+    """Everything that the spec names can be imported."""
+    spec = subject.spec
+    named = {"target": spec.target, "config": spec.config, "tiny_files": spec.tiny_files}
+    named |= {"nemo mapping": spec.nemo.mapping} if spec.nemo else {}
+    faults = [fault for what, name in named.items() if name and (fault := _load_fault(what, name))]
+    require(not faults, "; ".join(faults))
+
+
+def _load_fault(what: str, name: str) -> str:
+    try:
+        config.load_target(name, f"its {what}")
+    except Exception as error:  # whatever importing it can raise
+        return explain(error)
+    return ""
 
 
 def documented(subject: Subject) -> None:
@@ -22,9 +42,26 @@ def documented(subject: Subject) -> None:
     require("\n" not in doc, "its spec's doc has several lines; `sonant components` has room for one")
 
 
+def target_documented(subject: Subject) -> None:
+    """The code behind it has a docstring of its own."""
+    require(
+        docstrings(subject.target),
+        f"{subject.spec.target} has no docstring: say what it computes, from which shapes to which, and where it is from",
+    )
+
+
+def docstrings(target: Any, *methods: str) -> list[str]:
+    """Those of a function or class, and of its methods of these names; not what it has from PyTorch or Python."""
+    if not inspect.isclass(target):
+        return [text] if (text := inspect.getdoc(target)) else []
+    homes = [home for home in inspect.getmro(target) if home.__module__.partition(".")[0] not in _NOT_ITS_OWN]
+    documented = [*homes, *(vars(home)[name] for home in homes for name in methods if name in vars(home))]
+    return [part.__doc__ for part in documented if part.__doc__]
+
+
 def config_is_frozen(subject: Subject) -> None:
     """The config is a frozen attrs class."""
-    cls: Any = config.config_class(subject.component)
+    cls: Any = subject.config_class
     try:
         cls.__new__(cls).name = None  # a frozen class refuses every name
     except FrozenError:
@@ -36,7 +73,7 @@ def config_is_frozen(subject: Subject) -> None:
 
 def fields_have_help(subject: Subject) -> None:
     """Every field says what it means."""
-    mute = [f.name for f in attrs.fields(config.config_class(subject.component)) if not f.metadata.get("help")]
+    mute = [f.name for f in attrs.fields(subject.config_class) if not f.metadata.get("help")]
     require(
         not mute,
         f"no help for {', '.join(mute)}: add metadata={{'help': '…'}} to the field; `sonant describe` prints it",
@@ -70,7 +107,7 @@ def config_round_trip(subject: Subject) -> None:
 
 def unknown_key_fails(subject: Subject) -> None:
     """A misspelt key is refused, and the right one suggested."""
-    fields = [f.name for f in attrs.fields(config.config_class(subject.component))]
+    fields = [f.name for f in attrs.fields(subject.config_class)]
     key = f"{fields[0]}_" if fields else "misspelt"
     while key in fields:
         key += "_"
@@ -84,4 +121,13 @@ def unknown_key_fails(subject: Subject) -> None:
         raise AssertionError(f"the unknown key {key!r} is accepted: a misspelt key would be ignored silently")
 
 
-CHECKS = (documented, config_is_frozen, fields_have_help, tiny_config_fills, config_round_trip, unknown_key_fails)
+CHECKS = (
+    loads,
+    documented,
+    target_documented,
+    config_is_frozen,
+    fields_have_help,
+    tiny_config_fills,
+    config_round_trip,
+    unknown_key_fails,
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, Final
@@ -21,6 +21,23 @@ from sonant.testing.check import Skipped
 
 D_IN: Final = 16
 VOCAB_SIZE: Final = 12
+MAX_STEPS: Final = 100
+
+
+def _dimensions() -> dict[str, Any]:
+    return {"d_in": D_IN, "vocab_size": VOCAB_SIZE}
+
+
+def _parameters() -> dict[str, Any]:
+    return {"params": [torch.nn.Parameter(torch.zeros(4, 6))]}
+
+
+def _run() -> dict[str, Any]:
+    return {"optimizer": torch.optim.AdamW(**_parameters()), "max_steps": MAX_STEPS}
+
+
+_OFFERED: Final[dict[str, Callable[[], dict[str, Any]]]] = {"optimizer": _parameters, "scheduler": _run}
+"""The sizes that a kind is offered, where these are not those of a model's parts."""
 
 
 class Subject:
@@ -43,9 +60,33 @@ class Subject:
         """`encoder fastconformer`"""
         return f"{self.spec.kind} {self.spec.name}"
 
+    @property
+    def config_class(self) -> type:
+        """The class of its config.
+
+        Raises:
+            Skipped: it cannot be imported, and the check `loads` says why.
+        """
+        try:
+            return config.config_class(self.component)
+        except Exception as error:  # whatever importing it can raise
+            raise Skipped("its config does not load") from error
+
+    @property
+    def target(self) -> Any:
+        """What is called to build it.
+
+        Raises:
+            Skipped: it cannot be imported, and the check `loads` says why.
+        """
+        try:
+            return config.load_target(self.spec.target, config.label(self.component))
+        except Exception as error:
+            raise Skipped("its target does not load") from error
+
     def fill(self, values: Mapping[str, Any]) -> Any:
         """The component's config from `values`, defaults filled."""
-        return config.fill(config.config_class(self.component), values, self.label)
+        return config.fill(self.config_class, values, self.label)
 
     @property
     def section(self) -> Section:
@@ -55,7 +96,7 @@ class Subject:
             Skipped: it has none, or it does not fill.
         """
         try:
-            cls = config.config_class(self.component)
+            cls = self.config_class
             if not self.spec.tiny:
                 self._skip_if_required(cls)
             return Section(self.component, self.fill(self.spec.tiny))
@@ -71,42 +112,51 @@ class Subject:
 
     @cached_property
     def members(self) -> dict[str, bytes]:
-        """The files that its tiny config names."""
+        """The files that its tiny config names.
+
+        Raises:
+            Skipped: the function that gives them cannot be imported, and the check `loads` says why.
+        """
         if not self.spec.tiny_files:
             return {}
-        return dict(config.load_target(self.spec.tiny_files, config.label(self.component))())
+        try:
+            files = config.load_target(self.spec.tiny_files, config.label(self.component))
+        except Exception as error:
+            raise Skipped("its tiny_files do not load") from error
+        return dict(files())
 
-    def construct(self, section: Section | None = None, *, seed: int = 0, device: str | None = None) -> Any:
-        """Build it, and let every exception out. A module is in training mode."""
+    def construct(self, section: Section | None = None, *, seed: int = 0, device: str | None = None, **sizes: Any) -> Any:
+        """Build it, with `sizes` beside those its kind is offered, and let every exception out. A module is in training mode."""
         section = section or self.section
+        _ = self.target
         torch.manual_seed(seed)
         with torch.device(device) if device else nullcontext():
             if self.spec.kind == "task":
                 return _assemble(self, section)
-            sizes = {"d_in": D_IN, "vocab_size": VOCAB_SIZE, "files": Files.of(self.members, f"{self.label} (its tiny_files)")}
-            return instantiate(section, self.label, sizes)
+            files = Files.of(self.members, f"{self.label} (its tiny_files)")
+            return instantiate(section, self.label, _OFFERED.get(self.spec.kind, _dimensions)() | {"files": files} | sizes)
 
-    def attempt(self, section: Section | None = None, *, seed: int = 0) -> Any:
-        """Build it, a module in eval mode.
+    def attempt(self, section: Section | None = None, *, seed: int = 0, **sizes: Any) -> Any:
+        """Build it as `construct` does, a module in eval mode.
 
         Raises:
             Skipped: it cannot be built, and the check `builds` says why.
         """
         try:
-            built = self.construct(section, seed=seed)
+            built = self.construct(section, seed=seed, **sizes)
         except Skipped:
             raise
         except Exception as error:
             raise Skipped("does not build") from error
         return built.eval() if isinstance(built, torch.nn.Module) else built
 
-    def build(self, *, seed: int = 0) -> Any:
-        """Build it, fit to be used.
+    def build(self, *, seed: int = 0, **sizes: Any) -> Any:
+        """Build it as `attempt` does, fit to be used.
 
         Raises:
             Skipped: it cannot be built or not be used, and the checks `builds` and `attributes` say why.
         """
-        built = self.attempt(seed=seed)
+        built = self.attempt(seed=seed, **sizes)
         if faults(self.spec.kind, built):
             raise Skipped("its attributes are not usable")
         return built

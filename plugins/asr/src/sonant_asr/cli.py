@@ -81,6 +81,7 @@ def transcribe_command(**options: Any) -> None:
       sonant transcribe recordings/ --output transcripts/ --format json --timestamps word
       sonant transcribe corpus.jsonl --output out.jsonl --shard 1/4
     """
+    from sonant.cli import printing
     from sonant_asr.transcribing import run
 
     model = options.pop("model") or os.environ.get("SONANT_MODEL")
@@ -89,7 +90,7 @@ def transcribe_command(**options: Any) -> None:
         click.echo(f"no --model given (nor SONANT_MODEL set): using {model}", err=True)
     failures = run(model=model, **options)
     for failure in failures:
-        click.echo(f"failed: {failure}", err=True)
+        click.echo(f"failed: {printing.shown(str(failure))}", err=True)  # it may quote a stranger's manifest
     if failures:
         click.echo(f"{len(failures)} of the recordings failed; the others are done", err=True)
         sys.exit(1)

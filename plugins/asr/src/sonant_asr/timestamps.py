@@ -9,7 +9,9 @@ gives the same times here as there. A search has to emit the spans of its tokens
 - TDT: a token starts at the frame at which it was emitted and ends as many frames later as the duration predicted
   with it. A duration of 0 gives an empty span, and the end may lie beyond the last frame: neither is corrected.
 
-What is left for here depends on the family too: where punctuation marks go (`Family`).
+What is left for here depends on the family too: where punctuation marks go. CTC holds them for many frames: they become empty, at
+their start. TDT emits them late, after a silence: they become empty, at the end of the token before. RNN-T's stay as the search
+found them, and so do those of every family that is not known here.
 """
 
 from __future__ import annotations
@@ -17,16 +19,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
-from typing import Literal
 
 from attrs import evolve, frozen
 
 from sonant.protocols import Hypothesis, Tokenizer
 from sonant.results import Span
-
-Family = Literal["ctc", "rnnt", "tdt"]
-"""The search that found a hypothesis. CTC holds punctuation marks for many frames: they become empty, at their start.
-TDT emits them late, after a silence: they become empty, at the end of the token before. RNN-T's stay as they are."""
 
 _SPACES = (" ", "_", "▁")
 
@@ -64,19 +61,21 @@ def timestamps(
     tokenizer: Tokenizer,
     frame_seconds: float,
     *,
-    family: Family,
+    family: str,
     word_separator: str = " ",
     segment_separators: Sequence[str] = (".", "!", "?"),
     segment_gap: int | None = None,
 ) -> Timestamps:
-    """The characters or tokens, words and segments of `hypothesis`, which a search of `family` found.
+    """The characters or tokens, words and segments of `hypothesis`, which was found with a head of `family`.
 
     `frame_seconds` is how long an encoder frame lasts. A word that is or ends with one of `segment_separators` ends
     a segment; with `segment_gap`, so do that many silent frames, and then a separator counts only at a segment's
     first word, as in NeMo. `tokenizer.decode` must not strip spaces where a token is a character.
     """
     vocabulary = _vocabulary(tuple(tokenizer.pieces(range(tokenizer.vocab_size))))
-    pieces = _REFINE[family](_pieces(hypothesis, tokenizer), vocabulary.marks)
+    pieces = _pieces(hypothesis, tokenizer)
+    if family in _REFINE:
+        pieces = _REFINE[family](pieces, vocabulary.marks)
     words = _words(pieces, vocabulary, word_separator, tokenizer.decode)
     segments = _segments(words, tuple(segment_separators), segment_gap)
 
@@ -128,10 +127,6 @@ def _refine_ctc(pieces: list[_Piece], marks: Collection[str]) -> list[_Piece]:
     return pieces[:1] + rest
 
 
-def _refine_rnnt(pieces: list[_Piece], marks: Collection[str]) -> list[_Piece]:
-    return pieces
-
-
 def _refine_tdt(pieces: list[_Piece], marks: Collection[str]) -> list[_Piece]:
     refined = pieces[:1]
     for piece in pieces[1:]:
@@ -140,9 +135,8 @@ def _refine_tdt(pieces: list[_Piece], marks: Collection[str]) -> list[_Piece]:
     return refined
 
 
-_REFINE: dict[Family, Callable[[list[_Piece], Collection[str]], list[_Piece]]] = {
+_REFINE: dict[str, Callable[[list[_Piece], Collection[str]], list[_Piece]]] = {
     "ctc": _refine_ctc,
-    "rnnt": _refine_rnnt,
     "tdt": _refine_tdt,
 }
 

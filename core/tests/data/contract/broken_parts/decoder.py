@@ -15,6 +15,14 @@ class UnknownSearch(Frames):
     search = "bset"
 
 
+class NoFamily(Frames):
+    family = None
+
+
+class OfAnotherFamily(Frames):
+    family = "blocks"
+
+
 def __getattr__(name):
     """`CarriesGoesBack` is a decoder whose search is `broken/goes_back`."""
     if not name.startswith("Carries"):

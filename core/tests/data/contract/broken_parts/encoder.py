@@ -12,6 +12,10 @@ from torch import nn
 from sonant import lengths
 
 
+def nameless(config, *, d_in):
+    return RunningMean(config, d_in=d_in)
+
+
 class Raises(RunningMean):
     def __init__(self, config, *, d_in):
         raise RuntimeError("no such luck")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sonant import ComponentSpec, hookimpl
+from sonant import ComponentSpec, NemoSpec, hookimpl
 
 SONANT_API = 1
 
@@ -18,6 +18,8 @@ _TINY = {
 
 
 def _spec(kind, name, config, **more):
+    if name == "no_files":
+        more = {"tiny_files": "broken_parts.tokenizer:files"}
     home = "good_parts" if config in ("Blocks", "RunningMean", "Empty", "Letters") else "broken_parts"
     return ComponentSpec(
         kind=kind,
@@ -41,6 +43,10 @@ def _encoders():
         ("config_grows", "Changed", {}),
         ("config_is_no_yaml", "Unwritable", {}),
         ("takes_any_key", "Indulgent", {}),
+        ("no_docstring", "RunningMean", {"target": "broken_parts.encoder:nameless"}),
+        ("no_target", "RunningMean", {"target": "broken_parts.encoder:Gone"}),
+        ("no_config", "Gone", {}),
+        ("no_mapping", "RunningMean", {"nemo": NemoSpec(mapping="broken_parts.nemo:MAPPING")}),
     ]
     for name, config, more in specs:
         yield ComponentSpec(
@@ -49,7 +55,7 @@ def _encoders():
                 "name": f"broken/{name}",
                 "config": f"{'good' if config == 'RunningMean' else 'broken'}_parts.config:{config}",
                 "doc": "An encoder, broken.",
-                "tiny": _TINY[config],
+                "tiny": _TINY.get(config, {}),
             }
             | same
             | more
@@ -93,7 +99,7 @@ _BY_KIND = {
         "one_frame_deviation",
     ),
     "augmentation": ("Empty", "always", "shortens", "never"),
-    "decoder": ("Empty", "other_width", "unknown_search"),
+    "decoder": ("Empty", "other_width", "unknown_search", "no_family", "of_another_family"),
     "search": (
         "Empty",
         "one_for_all",
@@ -106,7 +112,7 @@ _BY_KIND = {
         "always_one",
         "finds_nothing",
     ),
-    "tokenizer": ("Letters", "counts_wrong", "numbered_pieces", "ids_from_one", "writes_backwards", "only_reads"),
+    "tokenizer": ("Letters", "no_files", "counts_wrong", "numbered_pieces", "ids_from_one", "writes_backwards", "only_reads"),
 }
 
 

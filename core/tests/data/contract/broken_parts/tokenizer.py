@@ -5,6 +5,10 @@ from __future__ import annotations
 from good_parts.tokenizer import Letters
 
 
+class NoFiles(Letters):
+    pass
+
+
 class CountsWrong(Letters):
     def __init__(self, config):
         super().__init__(config)

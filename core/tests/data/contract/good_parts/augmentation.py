@@ -7,6 +7,8 @@ from torch import nn
 
 
 class Mask(nn.Module):
+    """One bin silenced."""
+
     def __init__(self, config):
         super().__init__()
         self.config = config

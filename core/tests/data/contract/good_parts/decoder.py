@@ -6,7 +6,9 @@ from torch import nn
 
 
 class Frames(nn.Module):
-    search = "best"
+    """A score for every label at every frame."""
+
+    search, family = "best", "frames"
 
     def __init__(self, config, *, d_in, vocab_size):
         super().__init__()

@@ -10,6 +10,8 @@ from sonant import lengths
 
 
 class RunningMean(nn.Module):
+    """Pairs of frames, and the mean of all so far."""
+
     def __init__(self, config, *, d_in):
         super().__init__()
         self.config = config
@@ -50,6 +52,8 @@ class RunningMean(nn.Module):
 
 
 class WholeMean(nn.Module):
+    """Every frame, and the mean of all."""
+
     def __init__(self, config, *, d_in):
         super().__init__()
         self.config = config

@@ -1,8 +1,12 @@
-"""One component of every kind that the contract knows how to call, and a loss, which it only builds."""
+"""Components of the kinds that a recognizer has, a kernel, and a loss that nothing fits."""
 
 from __future__ import annotations
 
-from sonant import ComponentSpec, Part, hookimpl
+from importlib.resources import files
+
+import click
+
+from sonant import ComponentSpec, KernelSpec, Part, hookimpl
 
 SONANT_API = 1
 
@@ -35,7 +39,7 @@ def sonant_components():
         _spec("tokenizer", "letters", "Letters", "Letters"),
         _spec("tokenizer", "listed", "Listed", "Listed", tiny={"file": "words.txt"}, tiny_files="good_parts.tokenizer:files"),
         _spec("tokenizer", "unlisted", "Listed", "Listed"),
-        _spec("loss", "zero", "Zero"),
+        _spec("loss", "unheard", "Unheard"),
         _spec(
             "task",
             "spell",
@@ -50,3 +54,31 @@ def sonant_components():
         ),
         _spec("task", "speak", "Speller", parts=(Part(key="vocoder", kind="vocoder"),)),
     ]
+
+
+@hookimpl
+def sonant_kernels():
+    here = {"op": "good_scan", "target": "good_parts.kernel:scan"}
+    return [
+        KernelSpec(**here, backend="plain", doc="A loop."),
+        KernelSpec(
+            op="good_scan", backend="fast", target="good_parts.fast_kernel:scan", requires=("cuda", "triton"), doc="Blocks of it."
+        ),
+    ]
+
+
+@hookimpl
+def sonant_model_cards():
+    return [files("good_parts").joinpath("cards.yaml")]
+
+
+@hookimpl
+def sonant_commands(app):
+    @app.group("good", help="Good deeds.")
+    def good():
+        pass
+
+    @good.command()
+    def deed():
+        """Do one."""
+        click.echo("done")

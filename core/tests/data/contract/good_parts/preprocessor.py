@@ -12,6 +12,8 @@ HOP = 80
 
 
 class Blocks(nn.Module):
+    """Blocks of samples through a bank of filters."""
+
     def __init__(self, config):
         super().__init__()
         self.config = config

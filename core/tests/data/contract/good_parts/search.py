@@ -6,6 +6,10 @@ from sonant.protocols import Hypothesis
 
 
 class Best:
+    """The best label of every frame."""
+
+    families = ("frames",)
+
     def __init__(self, config):
         self.config = config
 

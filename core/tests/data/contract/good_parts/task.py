@@ -7,6 +7,8 @@ from torch import nn
 
 
 class Speller(nn.Module):
+    """Recordings to texts."""
+
     def __init__(self, config, *, preprocessor, tokenizer, encoder, decoder):
         super().__init__()
         self.config = config

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 
 class Letters:
+    """An id for each letter."""
+
     def __init__(self, config):
         self.config = config
         self.symbols = list(config.alphabet)

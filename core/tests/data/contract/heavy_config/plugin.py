@@ -8,5 +8,7 @@ SONANT_API = 1
 @hookimpl
 def sonant_components():
     return [
-        ComponentSpec(kind="loss", name="heavy", target="good_parts.loss:Zero", config="heavy_config.config:Heavy", doc="A loss.")
+        ComponentSpec(
+            kind="loss", name="heavy", target="good_parts.loss:Unheard", config="heavy_config.config:Heavy", doc="A loss."
+        )
     ]

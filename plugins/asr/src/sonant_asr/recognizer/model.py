@@ -107,7 +107,7 @@ class Recognizer(nn.Module):
             batch_size: most recordings in one pass.
             batch_seconds: most seconds in one pass, padding included.
             channel: which one to hear, from 0; None averages all.
-            decoder: a hybrid's head, by family: `ctc`, `rnnt`, `tdt`; None takes the main one.
+            decoder: a hybrid's head, by its family, as `ctc`, `rnnt` or `tdt`; None takes the main one.
             search: a search component, by name or as a section with its fields; None takes the head's own.
             stream: give results as they are ready instead of a list.
             on_error: `raise`, or `return` a `Failure` in the place of a recording that cannot be read.
@@ -164,7 +164,7 @@ class Recognizer(nn.Module):
                 rows[index] = (row[: int(size)], size)
         return nn.utils.rnn.pad_sequence([row for row, _ in rows], batch_first=True), torch.stack([size for _, size in rows])
 
-    def _finish(self, hypothesis: Hypothesis, family: Any, level: Level | None, source: str, duration: float) -> Transcript:
+    def _finish(self, hypothesis: Hypothesis, family: str, level: Level | None, source: str, duration: float) -> Transcript:
         found = transcript(hypothesis, self.tokenizer, family, self.frame_seconds, level, self.config)
         return evolve(found, source=source, duration=duration)
 
@@ -178,10 +178,10 @@ class Recognizer(nn.Module):
     def _searcher(self, head: Any, search: str | Mapping[str, Any] | None) -> Any:
         if search is None and self.search is not None and head is self.decoder:
             return self.search
-        chosen = instantiate(fill_section("search", head.search if search is None else search, "search"), "search", {})
+        wanted = head.search if search is None else search
+        chosen = instantiate(fill_section("search", wanted, "search"), "search", {})
         families = getattr(chosen, "families", (head.family,))
         if head.family not in families:
-            raise ConfigError(
-                f"search={search!r} reads {' and '.join(families)} heads, and this one is {head.family}: try {head.search!r}"
-            )
+            hint = f": try {head.search!r}" if search is not None else ""
+            raise ConfigError(f"search={wanted!r} reads {' and '.join(families)} heads, and this one is {head.family}{hint}")
         return chosen

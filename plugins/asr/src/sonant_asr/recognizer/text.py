@@ -10,7 +10,7 @@ from sonant.errors import ConfigError
 from sonant.protocols import Hypothesis, Tokenizer
 from sonant.results import Transcript
 from sonant_asr.recognizer.config import AsrConfig
-from sonant_asr.timestamps import Family, punctuation, timestamps
+from sonant_asr.timestamps import punctuation, timestamps
 
 Level = Literal["segment", "word", "char"]
 """How fine timestamps are. Each level includes the coarser ones."""
@@ -32,7 +32,7 @@ def check_level(level: str | bool | None) -> Level | None:
 
 
 def transcript(
-    hypothesis: Hypothesis, tokenizer: Tokenizer, family: Family, frame_seconds: float, level: Level | None, config: AsrConfig
+    hypothesis: Hypothesis, tokenizer: Tokenizer, family: str, frame_seconds: float, level: Level | None, config: AsrConfig
 ) -> Transcript:
     """The text of `hypothesis`, with as many timestamps as `level` asks for."""
     text = _strip_spaces(tokenizer.decode(hypothesis.tokens), punctuation(tokenizer))

@@ -1,0 +1,1 @@
+"""Small components of the other kinds that keep every promise of the contract."""
