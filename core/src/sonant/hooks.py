@@ -37,6 +37,7 @@ def sonant_components() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
     Example:
         from sonant import ComponentSpec, hookimpl
 
+
         @hookimpl
         def sonant_components():
             yield ComponentSpec(
@@ -59,6 +60,7 @@ def sonant_kernels() -> Iterable[KernelSpec]:  # type: ignore[empty-body]
 
     Example:
         from sonant import KernelSpec, hookimpl
+
 
         @hookimpl
         def sonant_kernels():
@@ -86,6 +88,7 @@ def sonant_model_cards() -> Iterable[Traversable]:  # type: ignore[empty-body]
 
         from sonant import hookimpl
 
+
         @hookimpl
         def sonant_model_cards():
             return [files("acme_speech").joinpath("cards.yaml")]
@@ -103,6 +106,7 @@ def sonant_commands(app: click.Group) -> None:
         import click
 
         from sonant import hookimpl
+
 
         @hookimpl
         def sonant_commands(app):
