@@ -1,1 +1,0 @@
-"""Acme's speech encoders for Sonant."""
