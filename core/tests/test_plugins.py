@@ -218,6 +218,10 @@ def test_a_command_of_a_plugin(install: Install, cli: Cli) -> None:
     assert cli("acme-hello").stdout == "hello\n"
 
 
+def test_an_allow_list_that_leaves_out_everything_is_named(cli: Cli) -> None:
+    assert "SONANT_PLUGINS='' leaves out every plugin" in cli("plugins", SONANT_PLUGINS="").stdout
+
+
 def test_an_unknown_command_mentions_the_failed_plugin(install: Install, cli: Cli) -> None:
     install("acme-broken", "1 / 0")
     tried = cli("synthesize")

@@ -61,7 +61,7 @@ class Plugin:
         return f"{self.distribution} {self.version}"
 
 
-def _normal(name: str) -> str:
+def normalized(name: str) -> str:
     """Distribution names compare without regard to case and to `-`, `_` and `.`, as pip compares them."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
@@ -70,7 +70,7 @@ def _allowed() -> frozenset[str] | None:
     names = os.environ.get("SONANT_PLUGINS")
     if names is None:
         return None
-    return frozenset(_normal(n) for n in names.split(",") if n.strip())
+    return frozenset(normalized(n) for n in names.split(",") if n.strip())
 
 
 def _check_api(module: ModuleType) -> None:
@@ -197,7 +197,7 @@ def _discover() -> tuple[Plugin, ...]:
     found = []
     entries = [(*_identity(entry), entry) for entry in entry_points(group=hooks.ENTRY_POINT_GROUP)]
     for distribution, version, entry in sorted(entries, key=lambda e: (e[0], e[1], e[2].name)):
-        if allowed is not None and not {_normal(distribution), _normal(entry.name)} & allowed:
+        if allowed is not None and not {normalized(distribution), normalized(entry.name)} & allowed:
             continue
         start = time.perf_counter()
         try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
-from packaging.utils import canonicalize_name
 
 from sonant import plugins, registry
 from sonant.cli import checking, printing
@@ -49,9 +49,9 @@ def plugins_command(check: bool, every: bool, as_json: bool, traceback: bool, na
 
 def _chosen(names: Sequence[str]) -> list[Plugin]:
     """The plugins of these distributions, all if none is named; names compare as pip compares them."""
-    wanted = {canonicalize_name(name): name for name in names}
-    found = [p for p in plugins.installed() if not names or canonicalize_name(p.distribution) in wanted]
-    unknown = [wanted[key] for key in sorted(wanted.keys() - {canonicalize_name(p.distribution) for p in found})]
+    wanted = {plugins.normalized(name): name for name in names}
+    found = [p for p in plugins.installed() if not names or plugins.normalized(p.distribution) in wanted]
+    unknown = [wanted[key] for key in sorted(wanted.keys() - {plugins.normalized(p.distribution) for p in found})]
     if unknown:
         raise click.ClickException(f"no installed plugin is called {', '.join(unknown)}; `sonant plugins` lists them")
     return found
@@ -72,7 +72,9 @@ def _facts(plugin: Plugin) -> dict[str, Any]:
 
 
 def _print_plugins(found: Sequence[Plugin], conflicts: Sequence[str], traceback: bool) -> None:
-    if not found:
+    if not found and "SONANT_PLUGINS" in os.environ:
+        click.echo(f"SONANT_PLUGINS={os.environ['SONANT_PLUGINS']!r} leaves out every plugin that is installed")
+    elif not found:
         click.echo("No plugins are installed. Try: pip install sonant-asr sonant-encoders sonant-features")
     rows = []
     for plugin in found:

@@ -16,8 +16,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from packaging.utils import canonicalize_name
-
 from sonant import plugins
 from sonant.errors import PluginError, UnknownName
 from sonant.plugins import Plugin
@@ -112,7 +110,7 @@ def suite(name: str) -> Callable[..., None]:
 
 
 def _plugins(name: str) -> list[Plugin]:
-    found = [p for p in plugins.installed() if canonicalize_name(p.distribution) == canonicalize_name(name)]
+    found = [p for p in plugins.installed() if plugins.normalized(p.distribution) == plugins.normalized(name)]
     if not found:
         names = ", ".join(sorted({p.distribution for p in plugins.installed()})) or "none"
         raise UnknownName(f"no installed plugin is called {name!r}; installed: {names}. Try: pip install -e .")
