@@ -33,6 +33,7 @@ def sonant_components():
         ComponentSpec(kind="encoder", name="acme/odd", target="acme_net:Odd", config="acme_net:StackConfig", doc=""),
         ComponentSpec(kind="encoder", name="acme/absent", target="acme_net:Absent", config="acme_net:StackConfig", doc=""),
         ComponentSpec(kind="encoder", name="acme/no_module", target="acme_nowhere:Net", config="acme_net:StackConfig", doc=""),
+        ComponentSpec(kind="encoder", name="acme/by_place", target="acme_net:Placed", config="acme_net:StackConfig", doc=""),
         ComponentSpec(kind="encoder", name="acme/bare", target="acme_net:Bare", config="acme_net:StackConfig", doc=""),
     ]
 """
@@ -69,6 +70,11 @@ class Stack(nn.Module):
 
 class Odd(Stack):
     def __init__(self, config, *, d_in, colour):
+        super().__init__(config, d_in=d_in)
+
+
+class Placed(Stack):
+    def __init__(self, config, d_in):
         super().__init__(config, d_in=d_in)
 
 
@@ -224,10 +230,19 @@ def test_a_config_file_opens_with_fresh_weights(tmp_path: Path, caplog: pytest.L
     ("change", "error", "wanted"),
     [
         ({"encoder": {"name": "acme/stack", "width": 7}}, ConfigError, "encoder: {label}: width 7 must be even"),
-        ({"encoder": "acme/odd"}, ConfigError, "encoder: {label} needs 'colour', which no part before it provides"),
+        (
+            {"encoder": "acme/odd"},
+            ConfigError,
+            "encoder: {label} needs 'colour', which no part before it provides; it is offered d_in, files",
+        ),
         ({"encoder": "acme/absent"}, PluginError, "{label}: 'acme_net' has no attribute 'Absent'"),
         ({"encoder": "acme/no_module"}, PluginError, "{label}: cannot import 'acme_nowhere:Net': No module named 'acme_nowhere'"),
-        ({"encoder": "acme/bare"}, ConfigError, "decoder needs encoder.d_out, and Bare has no attribute 'd_out'"),
+        (
+            {"encoder": "acme/bare"},
+            ConfigError,
+            "encoder: {label} has no attribute 'd_out' and no 'subsampling', which every encoder must have",
+        ),
+        ({"encoder": "acme/by_place"}, ConfigError, "encoder: {label} takes 'd_in' by position; write `(config, *, d_in)`"),
         ({"tokenizer": {"name": "char", "labels": []}}, ConfigError, "tokenizer: labels must not be empty"),
         (
             {"tokenizer": {"name": "sentencepiece", "file": "absent.model"}},

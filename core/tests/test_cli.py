@@ -82,7 +82,7 @@ def test_plugins_lists_who_provides_them(command: Any) -> None:
         assert row["components"] == [f"{r.spec.kind}/{r.spec.name}" for r in row_of(row["distribution"])]
     lines = command("plugins", "sonant-features").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["sonant-features"]
-    assert "no installed plugin is called sonant-unheard" in command.error("plugins", "sonant-unheard")
+    assert "no plugin called sonant-unheard is installed" in command.error("plugins", "sonant-unheard")
 
 
 def row_of(distribution: str) -> Sequence[Any]:

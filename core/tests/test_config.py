@@ -65,6 +65,11 @@ class Words:
     labels: list[str]
 
 
+@frozen(kw_only=True)
+class Stack:
+    nets: list[Net]
+
+
 def refused(cls: type, values: dict[Any, Any]) -> str:
     with pytest.raises(ConfigError) as caught:
         config.fill(cls, values, "encoder")
@@ -82,6 +87,7 @@ def test_defaults_are_filled() -> None:
     given = config.fill(Net, {"layers": 7, "statistics": {"mean": 2}, "extra": {"deep": [1, {"a": None}]}}, "encoder")
     assert given == Net(layers=7, statistics=Statistics(mean=2.0), extra={"deep": [1, {"a": None}]})
     assert type(given.extra) is dict
+    assert config.fill(Stack, {"nets": [{"layers": 2}, Net(layers=3)]}, "x") == Stack(nets=[Net(layers=2), Net(layers=3)])
     assert type(given.sizes) is list
 
 
@@ -129,6 +135,14 @@ KNOWN = "Known keys: layers, rate, bias, mode, label, sizes, statistics, extra"
         (Words, {"labels": "???"}, "encoder.labels: a value is required here"),
         (Net, {"statistics": {"spread": 2}}, "encoder.statistics.mean: a value is required here"),
         (Net, {"layers": 0}, "encoder: layers 0 must be positive"),
+        (Stack, {"nets": [{}, {"layers": 0}]}, "encoder.nets[1]: layers 0 must be positive"),
+        (Stack, {"nets": [{}, {}, {"layrs": 1}]}, f"encoder.nets[2].layrs: unknown key. Did you mean 'layers'? {KNOWN}"),
+        (Stack, {"nets": [{"mode": "between"}]}, "encoder.nets[0].mode: invalid value 'between', expected one of"),
+        (Stack, {"nets": [{"statistics": {}}]}, "encoder.nets[0].statistics.mean: a value is required here"),
+        (Stack, {"nets": [{}, 3]}, "encoder.nets[1]: expected a mapping here, not 3"),
+        (Stack, {"nets": {"layers": 3}}, "encoder.nets: expected a list here, not a mapping"),
+        (Stack, {"nets": 3}, "encoder.nets: expected a list here, not a single value"),
+        (Stack, {}, "encoder.nets: a value is required here"),
         (Net, {"label": "${oc.env:HOME}"}, "encoder.label: the interpolation '${oc.env:HOME}' is refused"),
         (Net, {"extra": {"a": [{"b": "${x}"}]}}, "encoder.extra.a.b: the interpolation '${x}' is refused"),
     ],
@@ -412,3 +426,21 @@ def test_showing_a_bad_config(tmp_path: Path, cli: Cli) -> None:
     assert (shown.returncode, shown.stdout) == (1, "")
     assert re.search(r"^Error: .*model\.yaml:10: encoder\.d_modle: unknown key\. Did you mean 'd_model'\?", shown.stderr)
     assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize("value", ["2024-99-01", "!!int x", "!!bool zz", "!!int ''", "!!float x", "9" * 5000, "!!timestamp x"])
+def test_yaml_whose_values_cannot_be_made(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^mine\.yaml is not plain YAML: "):
+        config.parse_yaml(f"key: {value}\n", "mine.yaml")
+
+
+def test_a_truth_value_where_text_belongs() -> None:
+    with pytest.raises(ConfigError, match=r"^tokenizer\.labels\[1\]: expected text, not True: YAML reads on, off, yes and no"):
+        config.fill_section("tokenizer", yaml.safe_load("{name: char, labels: [a, on]}"), "tokenizer")
+    with pytest.raises(ConfigError, match=r"^tokenizer\.labels: expected a list here, not a single value"):
+        config.fill_section("tokenizer", {"name": "char", "labels": 4}, "tokenizer")
+
+
+def test_a_saved_config_is_a_config() -> None:
+    data = yaml.safe_load(MODEL)
+    assert config.fill_model(data | {"sonant": {"version": "0.1.0"}}) == config.fill_model(data)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import sonant
 from checkpoint_cases import BPE, CASES, HYBRID, NAMES, model, rewrite
@@ -224,3 +225,67 @@ def test_a_label_that_pip_would_not_print_is_not_repeated(label: str, folder: Pa
         sonant.load(folder, device="cpu")
     assert "pip install" not in str(caught.value)
     assert label not in str(caught.value)
+
+
+# Odd and hostile files
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "README.md"])
+def test_a_link_out_of_the_folder_is_not_read(name: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("---\nlicense: a secret\n---\n", "utf-8")
+    (folder / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError, match=f"the file '{name}' lies outside"):
+        sonant.inspect(folder)
+
+
+def test_linked_weights_of_an_unpacked_checkpoint_are_refused_by_all(tmp_path: Path) -> None:
+    unpacked = tmp_path / "unpacked"
+    with tarfile.open(CASES / f"{BPE}.nemo") as tar:
+        tar.extractall(unpacked, filter="data")
+    (unpacked / WEIGHTS).rename(tmp_path / "elsewhere.ckpt")
+    (unpacked / WEIGHTS).symlink_to(tmp_path / "elsewhere.ckpt")
+    for read in (sonant.inspect, sonant.load):
+        with pytest.raises(CheckpointError, match=f"the file '{WEIGHTS}' lies outside"):
+            read(unpacked)
+
+
+def test_a_config_that_holds_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text("task: &a [*a]\n", "utf-8")
+    with pytest.raises(CheckpointError, match=r"stands for more than [\d,]+ values"):
+        sonant.inspect(tmp_path / "loop.yaml")
+
+
+def test_values_that_json_does_not_have_and_terminals_obey(tmp_path: Path, command: Any) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text('date: 2024-02-03\nsteer: "\\x9B2J\\u202E"\nplain: "für"\n', "utf-8")
+    out = command("inspect", file, "--json").stdout
+    assert json.loads(out)["config"] == {"date": "2024-02-03", "steer": "\x9b2J\u202e", "plain": "für"}
+    assert "für" in out
+    for option in ("--json", "--config"):
+        assert not set(command("inspect", file, option).stdout) & {"\x9b", "\u202e"}
+
+
+def test_types_of_tensors_that_are_rare(tmp_path: Path) -> None:
+    tensors = {
+        "a": torch.zeros(3, dtype=torch.float8_e4m3fn),
+        "b": torch.zeros(2, 2, dtype=torch.uint16),
+        "c": torch.zeros(5, dtype=torch.bool),
+        "d": torch.zeros(1, dtype=torch.bfloat16),
+        "e": torch.zeros(2, dtype=torch.complex64),
+    }
+    save_file(tensors, tmp_path / "odd.safetensors")
+    found = sonant.inspect(tmp_path / "odd.safetensors").tensors
+    assert {t.name: t.bytes for t in found} == {name: t.nbytes for name, t in tensors.items()}
+    assert [t.dtype for t in found] == ["float8_e4m3", "uint16", "bool", "bfloat16", "complex64"]
+
+
+def test_the_licence_in_a_readme_goes_along_when_the_model_is_saved(folder: Path, tmp_path: Path) -> None:
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n", "utf-8")
+    assert sonant.inspect(sonant.save(sonant.load(folder, device="cpu"), tmp_path / "again")).license == "mit"
+
+
+def test_another_version_is_marked(folder: Path) -> None:
+    rewrite(folder, lambda d: d["sonant"]["distributions"].update(encoder="sonant-encoders 0.0.9"))
+    rows = {c.section: c.status for c in sonant.inspect(folder).components}
+    assert rows["encoder"].startswith("installed, another version: sonant-encoders ")
+    assert rows["decoder"].startswith("installed: sonant-asr ")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sonant import config, hooks, plugins, registry
-from sonant.errors import PluginError
+from sonant.errors import PluginError, UnknownName
 
 Install = Callable[..., Path]
 
@@ -127,3 +127,43 @@ def test_code_behind_a_spec_that_cannot_be_imported(module: str, reason: str, in
     wanted = reason.format(site=tmp_path / "site-packages")
     assert str(caught.value) == f"encoder 'acme/net' (acme-speech 0.1): cannot import 'acme_net:NetConfig': {wanted}"
     assert "fastconformer" in registry.current().names("encoder")
+
+
+@pytest.mark.parametrize("asks", ["registry.current().get('encoder', 'fastconformer')", "plugins.installed()"])
+def test_a_plugin_that_looks_names_up_while_it_is_imported(asks: str, install: Install) -> None:
+    install("acme-curious", f"from sonant import plugins, registry\n{asks}\n")
+    assert "asks for the installed plugins while it is being imported" in plugin("acme-curious").error
+    assert "fastconformer" in registry.current().names("encoder")
+
+
+def test_what_a_plugin_prints_does_not_get_among_the_output(install: Install, capfd: pytest.CaptureFixture[str]) -> None:
+    install("acme-chatty", f"print('hello')\n{PROVIDING.format(name='acme/chatty')}")
+    assert plugin("acme-chatty").error == ""
+    assert capfd.readouterr() == ("", "hello\n")
+
+
+def test_a_distribution_without_the_entry_point_is_told_so(site: Path) -> None:
+    info = site / "acme_mute-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-mute\nVersion: 0.1\n", "utf-8")
+    said = plugins.unknown(["acme-mute", "acme-absent"])
+    assert said.startswith("acme-mute is installed, but has no entry point in the group 'sonant.plugins'")
+    assert said.endswith("no plugin called acme-absent is installed")
+
+
+def test_a_provider_that_is_left_out_is_not_to_be_installed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONANT_PLUGINS", "sonant-features")
+    plugins.refresh()
+    with pytest.raises(UnknownName, match="provided by sonant-encoders, which is installed, but SONANT_PLUGINS leaves it out"):
+        registry.current().get("encoder", "fastconformer")
+    monkeypatch.delenv("SONANT_PLUGINS")
+    plugins.refresh()
+
+
+def test_an_entry_point_named_like_an_allowed_distribution_is_not_imported(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("acme-evil", "raise KeyboardInterrupt", entry="sonant-features")
+    monkeypatch.setenv("SONANT_PLUGINS", "sonant-features")
+    plugins.refresh()
+    assert [p.distribution for p in plugins.installed()] == ["sonant-features"]

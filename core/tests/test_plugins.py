@@ -110,7 +110,7 @@ def test_debugging_shows_a_broken_contract(install: Install, monkeypatch: pytest
         (" , ", []),
         ("acme-good", ["acme-good"]),
         ("Acme_Good", ["acme-good"]),
-        ("zip", ["acme-good"]),
+        ("zip", []),  # an entry point can have any name; a distribution cannot
         ("sonant-features, acme-good", ["acme-good", "sonant-features"]),
         ("nobody", []),
     ],
@@ -196,7 +196,7 @@ def test_listing_one_plugin(install: Install, cli: Cli) -> None:
     assert (fine.returncode, "acme-broken" in fine.stdout) == (0, False)
     absent = cli("plugins", "acme-absent")
     assert absent.returncode == 1
-    assert "no installed plugin is called acme-absent" in absent.stderr
+    assert "no plugin called acme-absent is installed" in absent.stderr
 
 
 @pytest.mark.parametrize("fault", ["1 / 0", "raise SystemExit(0)"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from sonant import config as configs
+from sonant import protocols
 from sonant.config import ModelConfig, Section
 from sonant.errors import ConfigError
 from sonant.files import Files
@@ -106,18 +107,35 @@ def instantiate(section: Section, path: str, sizes: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: it refuses the config, or needs a size nobody gives.
     """
-    target = configs.load_target(section.component.spec.target, configs.label(section.component))
-    wanted = {
-        name: parameter
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    label = configs.label(section.component)
+    target = configs.load_target(section.component.spec.target, label)
+    wanted = _sizes_of(target, path, label)
     given = {name: sizes[name] for name in wanted if sizes.get(name) is not None}
     for name, parameter in wanted.items():
         if name not in given and parameter.default is inspect.Parameter.empty:
-            raise ConfigError(f"{path}: {configs.label(section.component)} needs {name!r}, which no part before it provides")
+            offered = ", ".join(sorted(sizes)) or "nothing"
+            raise ConfigError(f"{path}: {label} needs {name!r}, which no part before it provides; it is offered {offered}")
     with _blame(section, path):
-        return target(section.config, **given)
+        built = target(section.config, **given)
+    absent = [name for name in _attributes(section.component.spec.kind) if not hasattr(built, name)]
+    if absent:
+        kind = section.component.spec.kind
+        raise ConfigError(f"{path}: {label} has no attribute {' and no '.join(map(repr, absent))}, which every {kind} must have")
+    return built
+
+
+def _sizes_of(target: Any, path: str, label: str) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a component. One that it takes by position, behind the config, would be given nothing."""
+    parameters = list(inspect.signature(target).parameters.values())
+    for parameter in parameters[1:]:
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty:
+            raise ConfigError(f"{path}: {label} takes {parameter.name!r} by position; write `(config, *, {parameter.name})`")
+    return {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+
+
+def _attributes(kind: str) -> list[str]:
+    """What the protocol of a kind says that its components have."""
+    return [name for base in protocols.BY_KIND[kind].__mro__ for name in inspect.get_annotations(base)]
 
 
 class _blame:

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from attrs import evolve, field, frozen
 
@@ -70,7 +70,6 @@ class ModelCard:
     requires: list[str] = field(
         factory=list, metadata={"help": "distributions without which it cannot be opened; checked before anything is fetched"}
     )
-    format: Literal["nemo", "sonant"] = field(default="nemo", metadata={"help": "a `.nemo` file or a model folder"})
     license: str | None = field(default=None, metadata={"help": "of the weights, as an SPDX identifier"})
     origin: str | None = field(default=None, metadata={"help": "the page that tells more"})
 
@@ -138,7 +137,8 @@ def _entries_of(plugin: Plugin) -> list[_Entry]:
     found = []
     for file in plugin.cards:
         try:
-            found += _entries(configs.parse_yaml(file.read_text("utf-8"), file.name), f"{plugin.label}: {file.name}", plugin)
+            data = configs.parse_yaml(file.read_text("utf-8"), file.name)
+            found += _entries(data, f"{plugin.label}: {file.name}", plugin, file.parent if isinstance(file, Path) else None)
         except (ConfigError, OSError, UnicodeDecodeError) as error:  # a broken plugin never breaks the host
             log.warning("%s: its model cards cannot be used: %s", plugin.label, error)
     return found

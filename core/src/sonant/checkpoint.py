@@ -16,10 +16,9 @@ from sonant.build import Blueprint, assemble
 from sonant.config import ModelConfig
 from sonant.errors import CheckpointError, ConfigError, SonantError, UnknownName
 from sonant.files import Files, check_member_name
-from sonant.layout import CONFIG_SUFFIXES, FOLDER_CONFIG, FOLDER_WEIGHTS, NEMO_CONFIG
+from sonant.layout import CONFIG_SUFFIXES, FOLDER_CONFIG, FOLDER_WEIGHTS, NEMO_CONFIG, PROVENANCE
 from sonant.nemo.archive import NemoArchive, write_archive
 from sonant.nemo.convert import read_nemo, write_nemo
-from sonant.provenance import SECTION as PROVENANCE
 from sonant.provenance import Provenance
 from sonant.sources import card_of, locate
 
@@ -120,7 +119,7 @@ def _load_folder(folder: Path) -> nn.Module:
         weights.load_into(model, weights.read_safetensors(folder / FOLDER_WEIGHTS), str(folder))
     for change in origin.changed:
         log.info("%s was saved with %s", folder, change)
-    _license(model, origin.license)
+    _license(model, origin.license or folders.read_license(folder))
     return model
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
+import re
+import typing
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from attrs import field, frozen
 
 from sonant import registry
 from sonant.errors import ConfigError, DuplicateName, PluginError, UnknownName
+from sonant.layout import PROVENANCE
 from sonant.registry import Registered
 
 log = logging.getLogger(__name__)
@@ -96,7 +99,8 @@ def parse_yaml(text: str, origin: str) -> dict[str, Any]:
     """Like `load_yaml`, for text that came from `origin`. Tags such as `!!python/object` are refused."""
     try:
         value = yaml.load(text, Loader=_safe_loader(text))  # noqa: S506 (a safe one)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError) as error:
+        # PyYAML's constructors of dates, numbers and such raise whatever Python's own do.
         raise ConfigError(f"{origin} is not plain YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{origin} holds a {type(value).__name__}, not a mapping of sections")
@@ -235,6 +239,8 @@ def fill(cls: type, values: Mapping[str, Any], path: str) -> Any:
         if not isinstance(key, str):
             raise ConfigError(f"{path}: the key {key!r} is not a string")
     _refuse_interpolation(values, path)
+    _refuse_truth_as_text(cls, values, path)
+    _check_items(cls, values, path)
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), dict(values)))
     except OmegaConfBaseException as error:
@@ -246,6 +252,35 @@ def fill(cls: type, values: Mapping[str, Any], path: str) -> Any:
         raise ConfigError(f"{where}: {_reword(reason, nearest, where)}") from error
     except (ValueError, TypeError) as error:  # a validator of the class itself
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _refuse_truth_as_text(cls: type, values: Mapping[str, Any], path: str) -> None:
+    """YAML reads `on`, `no` and their like as truth values, which as text would be `True` and `False`."""
+    types = {a.name: str(a.type) for a in attrs.fields(cls)}
+    for key, value in values.items():
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if re.fullmatch(r"(<class 'str'>|str|(list|tuple)\[str(, \.\.\.)?\])( \| None)?", types.get(key, "")):
+            for position, item in enumerate(items):
+                if isinstance(item, bool):
+                    where = f"{path}.{key}" + (f"[{position}]" if items is value else "")
+                    raise ConfigError(f"{where}: expected text, not {item}: YAML reads on, off, yes and no as such; quote them")
+
+
+def _check_items(cls: type, values: Mapping[str, Any], path: str) -> None:
+    """Each section of a list of sections by itself: an error of the whole would not say in which it lies."""
+    for key, kind in typing.get_type_hints(cls).items():
+        items = values.get(key)
+        item_class: type | None = next(iter(typing.get_args(kind)), None)
+        if typing.get_origin(kind) is not list or item_class is None or not attrs.has(item_class):
+            continue
+        if isinstance(items, Mapping):
+            raise ConfigError(f"{path}.{key}: expected a list here, not a mapping")
+        for position, item in enumerate(items if isinstance(items, (list, tuple)) else ()):
+            where = f"{path}.{key}[{position}]"
+            if isinstance(item, Mapping):
+                fill(item_class, item, where)
+            elif not isinstance(item, item_class):
+                raise ConfigError(f"{where}: expected a mapping here, not {item!r}")
 
 
 def _merges(cls: type, key: str, value: Any) -> bool:
@@ -278,6 +313,8 @@ def _reword(reason: str, cls: type, where: str) -> str:
         return f"unknown key. {hint}Known keys: {', '.join(known) or 'none'}"
     if "missing mandatory value" in reason:
         return "a value is required here"
+    if reason.startswith("Invalid value assigned: AnyNode is not a"):
+        return f"expected a {'list' if 'ListConfig' in reason else 'mapping'} here, not a single value"
     return reason[0].lower() + reason[1:]
 
 
@@ -295,7 +332,7 @@ def fill_model(data: Mapping[str, Any]) -> ModelConfig:
     declared = {part.key: part for part in task.component.spec.parts}
     known = [*declared, *TRAINING_SECTIONS]
     for key in data:
-        if key != "task" and key not in known:
+        if key not in ("task", PROVENANCE, *known):
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"Did you mean {close[0]!r}? " if close else ""
             raise ConfigError(f"{key}: unknown section. {hint}Sections of the task {task.name!r}: {', '.join(known)}")

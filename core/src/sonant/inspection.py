@@ -6,6 +6,7 @@ A model whose plugins are absent can be read like any other.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -14,23 +15,14 @@ from attrs import field, frozen
 
 from sonant import config, registry, sources
 from sonant import folder as folders
-from sonant.errors import CheckpointError, ConfigError
-from sonant.layout import CONFIG_SUFFIXES, FOLDER_WEIGHTS, NEMO_CONFIG, NEMO_WEIGHTS
-from sonant.provenance import SECTION as PROVENANCE
+from sonant.errors import CheckpointError
+from sonant.layout import CONFIG_SUFFIXES, FOLDER_WEIGHTS, LICENSE_FILES, NEMO_CONFIG, NEMO_WEIGHTS, PROVENANCE
 from sonant.provenance import Provenance
 from sonant.spec import canonical
 
 Form = Literal["Sonant folder", "NeMo checkpoint", "config", "safetensors file"]
 
-_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
-_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"} | {
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
-_LICENSE_FILES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "COPYING")
-_LONGEST = 200  # characters of a licence's first line
+_WORDS = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint", "C": "complex"}
 
 
 @frozen
@@ -95,6 +87,7 @@ def inspect(source: str | Path, *, revision: str | None = None, registry: str | 
         return Inspection(path=path, form="safetensors file", bytes=path.stat().st_size, tensors=_safetensors(path))
     if path.suffix in CONFIG_SUFFIXES:
         data = config.load_yaml(path)
+        folders.check_extent(data, str(path))
         return Inspection(path=path, form="config", bytes=path.stat().st_size, config=data, components=_components(data, {}))
     if path.is_dir() and not (path / NEMO_CONFIG).exists():
         return _folder(path, licensed)
@@ -115,7 +108,7 @@ def _folder(path: Path, licensed: str) -> Inspection:
         tensors=_safetensors(weights) if weights.exists() else (),
         files=files,
         saved_by=f"sonant {origin.version}" if origin.version else "",
-        license=licensed or origin.license or _license_beside(path),
+        license=licensed or origin.license or folders.read_license(path),
     )
 
 
@@ -126,7 +119,7 @@ def _components(data: Mapping[str, Any], saved: Mapping[str, str]) -> tuple[Name
     for key, section in data.items():
         name = section if isinstance(section, str) else section.get("name") if isinstance(section, dict) else None
         if isinstance(name, str) and key not in config.TRAINING_SECTIONS:
-            found.append(Named(key, name, saved.get(key, ""), _status(kinds.get(key, key), name)))
+            found.append(Named(key, name, saved.get(key, ""), _status(kinds.get(key, key), name, saved.get(key, ""))))
     return tuple(found)
 
 
@@ -136,9 +129,11 @@ def _kinds(task: Any) -> dict[str, str]:
     return {part.key: part.kind for spec in specs for part in spec.parts}
 
 
-def _status(kind: str, name: str) -> str:
+def _status(kind: str, name: str, saved: str) -> str:
     claims = [r.plugin.label for r in registry.current() if (r.spec.kind, r.spec.name) == (kind, canonical(name))]
-    return f"installed: {' and '.join(claims)}" if claims else "not installed"
+    if not claims:
+        return "not installed"
+    return f"installed{', another version' if saved and saved not in claims else ''}: {' and '.join(claims)}"
 
 
 def _nemo(path: Path, licensed: str) -> Inspection:
@@ -148,7 +143,7 @@ def _nemo(path: Path, licensed: str) -> Inspection:
         data, files = archive.config(), archive.sizes()
         with archive.open(NEMO_WEIGHTS) as stream:
             tensors = _torch(stream, str(path))
-        licenses = [archive.read(name).decode("utf-8", "replace") for name in _LICENSE_FILES if name in files]
+        license = next((folders.license_line(archive.open(name)) for name in LICENSE_FILES if name in files), "")
     return Inspection(
         path=path,
         form="NeMo checkpoint",
@@ -158,7 +153,7 @@ def _nemo(path: Path, licensed: str) -> Inspection:
         tensors=tensors,
         files=files,
         saved_by=f"NeMo {data['nemo_version']}" if isinstance(data.get("nemo_version"), str) else "",
-        license=licensed or next(map(_first_line, licenses), ""),
+        license=licensed or license,
     )
 
 
@@ -184,9 +179,19 @@ def _safetensors(path: Path) -> tuple[Stored, ...]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"cannot read the weights {path}: {error}") from error
     return tuple(
-        Stored(name, shape, _TYPES.get(dtype, dtype), math.prod(shape) * _BITS.get(dtype, 0) // 8)
-        for name, (shape, dtype) in described.items()
+        Stored(name, shape, _type(dtype), math.prod(shape) * _bits(dtype) // 8) for name, (shape, dtype) in described.items()
     )
+
+
+def _type(dtype: str) -> str:
+    """`F32`, as safetensors writes it, as `float32`."""
+    word, bits, rest = re.fullmatch(r"([A-Z]+)(\d*)(.*)", dtype).groups()  # type: ignore[union-attr]  # it matches any of its types
+    return f"{_WORDS.get(word, word.lower())}{bits}{rest.lower()}"
+
+
+def _bits(dtype: str) -> int:
+    found = re.search(r"\d+", dtype)
+    return int(found[0]) if found else 8  # BOOL
 
 
 def _torch(stream: IO[bytes], origin: str) -> tuple[Stored, ...]:
@@ -197,28 +202,3 @@ def _torch(stream: IO[bytes], origin: str) -> tuple[Stored, ...]:
         Stored(name, tuple(t.shape), str(t.dtype).removeprefix("torch."), t.numel() * t.element_size())
         for name, t in state.items()
     )
-
-
-def _license_beside(folder: Path) -> str:
-    """What a model's README says in its front matter, as on the Hugging Face hub, or the first line of a licence file."""
-    readme = folder / "README.md"
-    if readme.is_file():
-        text = _beginning(readme)
-        front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
-        try:
-            stated = config.parse_yaml(front, str(readme)).get("license") if front else None
-        except ConfigError:
-            stated = None
-        if isinstance(stated, str):
-            return stated
-    texts = (_beginning(folder / name) for name in _LICENSE_FILES if (folder / name).is_file())
-    return next(map(_first_line, texts), "")
-
-
-def _beginning(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.read(2**16)
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:_LONGEST]

@@ -8,4 +8,7 @@ FOLDER_CONFIG: Final = "config.yaml"
 FOLDER_WEIGHTS: Final = "model.safetensors"
 NEMO_CONFIG: Final = "model_config.yaml"
 NEMO_WEIGHTS: Final = "model_weights.ckpt"
+PROVENANCE: Final = "sonant"
+"""The section of a folder's config that says where the model came from."""
+LICENSE_FILES: Final = ("LICENSE", "LICENSE.md", "LICENSE.txt", "COPYING")
 CONFIG_SUFFIXES: Final = (".yaml", ".yml")

@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.resources.abc import Traversable
 from types import ModuleType
@@ -79,7 +80,7 @@ def _check_api(module: ModuleType) -> None:
         raise PluginError(f"{module.__name__} does not state the hook API it was written for: add SONANT_API = {hooks.HOOK_API}")
     if stated != hooks.HOOK_API:
         raise PluginError(
-            f"written for hook API {stated}, this Sonant has {hooks.HOOK_API}; "
+            f"written for hook API {stated!r}, this Sonant has {hooks.HOOK_API}; "
             "install a release of the plugin (or of sonant) that matches"
         )
 
@@ -184,8 +185,9 @@ def _notes(plugin: Plugin, seconds: float) -> tuple[str, ...]:
             "its module and configs must import only sonant and the standard library"
         )
     copies = {str(copy.locate_file("")): copy.version for copy in distributions(name=plugin.distribution)}
-    folders = list(copies)  # a folder may stand on the path twice; the first one with a copy is used
-    found += [f"another copy, {copies[f]} in {f}, is hidden by the one in {folders[0]}" for f in folders[1:]]
+    used = next(iter(copies), "")  # the first on the path; an editable install may have a second copy of the same version
+    others = [folder for folder, version in copies.items() if version != copies[used]]
+    found += [f"another copy, {copies[folder]} in {folder}, is hidden by the one in {used}" for folder in others]
     return tuple(found)
 
 
@@ -197,11 +199,11 @@ def _discover() -> tuple[Plugin, ...]:
     found = []
     entries = [(*_identity(entry), entry) for entry in entry_points(group=hooks.ENTRY_POINT_GROUP)]
     for distribution, version, entry in sorted(entries, key=lambda e: (e[0], e[1], e[2].name)):
-        if allowed is not None and not {normalized(distribution), normalized(entry.name)} & allowed:
+        if allowed is not None and normalized(distribution) not in allowed:
             continue
         start = time.perf_counter()
         try:
-            with _explained_wait(f"{distribution} {version}", entry.module):
+            with _explained_wait(f"{distribution} {version}", entry.module), redirect_stdout(sys.stderr):
                 plugin = _load(entry, distribution, version)
         except (Exception, SystemExit) as error:
             if debug:
@@ -218,17 +220,53 @@ def _discover() -> tuple[Plugin, ...]:
     return tuple(found)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _found: tuple[Plugin, ...] | None = None
+_discovering = False
 
 
 def installed() -> tuple[Plugin, ...]:
-    """All plugins, loaded and failed, in order of distribution name. Found once a process."""
-    global _found
+    """All plugins, loaded and failed, in order of distribution name. Found once a process.
+
+    Raises:
+        PluginError: a plugin's module asks while it is itself being imported.
+    """
+    global _found, _discovering
     with _lock:
         if _found is None:
-            _found = _discover()
+            if _discovering:
+                raise PluginError(
+                    "asks for the installed plugins while it is being imported: a plugin's module only describes, "
+                    "so look names up in the code that it names"
+                )
+            _discovering = True
+            try:
+                _found = _discover()
+            finally:
+                _discovering = False
         return _found
+
+
+def left_out(distribution: str) -> bool:
+    """Whether a distribution is installed and `SONANT_PLUGINS` leaves it out."""
+    allowed = _allowed()
+    return allowed is not None and normalized(distribution) not in allowed and any(distributions(name=distribution))
+
+
+def unknown(names: Iterable[str]) -> str:
+    """What to say of distributions that provide no plugin: not installed, left out, or without an entry point."""
+    said = []
+    for name in names:
+        if not any(distributions(name=name)):
+            said.append(f"no plugin called {name} is installed")
+        elif left_out(name):
+            said.append(f"{name} is installed, but SONANT_PLUGINS leaves it out")
+        else:
+            said.append(
+                f"{name} is installed, but has no entry point in the group {hooks.ENTRY_POINT_GROUP!r}; "
+                "see to its pyproject.toml, and pip install it again"
+            )
+    return "; ".join(said)
 
 
 def mention_failed(found: Iterable[Plugin]) -> str:

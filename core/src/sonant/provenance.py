@@ -16,9 +16,6 @@ from sonant import __version__, plugins
 from sonant.build import Blueprint
 from sonant.errors import CheckpointError, ConfigError, UnknownName
 
-SECTION = "sonant"
-"""Its key in a folder's config."""
-
 _LABEL = re.compile(
     r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?) ([A-Za-z0-9.!+_-]+)"
 )  # what pip allows, so that it can be shown
@@ -60,16 +57,17 @@ class Provenance:
 
     @property
     def absent(self) -> list[str]:
-        """The labels of distributions that are not installed."""
-        installed = {plugin.distribution for plugin in plugins.installed()}
-        return sorted({label for label in self.distributions.values() if label.partition(" ")[0] not in installed})
+        """The labels of distributions that are not installed, or left out here."""
+        present = _present()
+        return sorted({label for label in self.distributions.values() if plugins.normalized(label.split(" ")[0]) not in present})
 
     @property
     def changed(self) -> list[str]:
         """`acme-speech 0.2.0 (installed: 0.3.0)` for each distribution that is installed in another version."""
-        installed = {plugin.distribution: plugin.version for plugin in plugins.installed()}
-        parted = sorted({tuple(label.split(" ", 1)) for label in self.distributions.values()})
-        return [f"{name} {was} (installed: {installed[name]})" for name, was in parted if installed.get(name, was) != was]
+        present = _present()
+        saved = sorted({_parted(label) for label in self.distributions.values()})
+        versions = [(name, was, present.get(plugins.normalized(name), was)) for name, was in saved]
+        return [f"{name} {was} (installed: {now})" for name, was, now in versions if now != was]
 
     @contextmanager
     def explaining(self, source: str) -> Iterator[None]:
@@ -83,10 +81,26 @@ class Provenance:
             raise type(error)(f"{error}{'' if str(error).endswith('.') else '.'} {why}") from error
 
     def _explain(self, source: str) -> str:
+        left_out = [label for label in self.absent if plugins.left_out(_parted(label)[0])]
+        if left_out:
+            return f"The model was saved with {', '.join(left_out)}, which SONANT_PLUGINS leaves out."
         if self.absent:
             pip = " ".join(label.replace(" ", "==") for label in self.absent)
             return (
                 f"The model says that it was saved with {', '.join(self.absent)}, not installed here. If you trust that, "
                 f"pip install {pip}. What it holds: sonant inspect {source}"
             )
-        return f"The model was saved with {', '.join(self.changed)}." if self.changed else ""
+        if self.changed:
+            pip = " ".join(change.partition(" (")[0].replace(" ", "==") for change in self.changed)
+            return f"The model says that it was saved with {', '.join(self.changed)}. If you trust that, pip install {pip}"
+        return ""
+
+
+def _parted(label: str) -> tuple[str, str]:
+    name, _, version = label.partition(" ")
+    return name, version
+
+
+def _present() -> dict[str, str]:
+    """The version of each plugin's distribution that is in use, by normalized name."""
+    return {plugins.normalized(plugin.distribution): plugin.version for plugin in plugins.installed()}

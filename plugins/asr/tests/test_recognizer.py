@@ -331,14 +331,23 @@ class CifHead(CtcHead):
     family = "cif"
 
 
+class CifSearch(CtcGreedy):
+    """And its search."""
+
+    families = ("cif",)
+
+
 def test_a_head_of_another_family() -> None:
     known = model(CTC)
     head = CifHead(CtcConfig(), d_in=known.decoder.d_in, vocab_size=known.decoder.vocab_size)
     head.load_state_dict(known.decoder.state_dict())
     parts = {key: getattr(known, key) for key in ("preprocessor", "tokenizer", "encoder")}
-    own = Recognizer(known.config, **parts, decoder=head.eval(), search=CtcGreedy(CtcGreedyConfig()))
+    own = Recognizer(known.config, **parts, decoder=head.eval(), search=CifSearch(CtcGreedyConfig()))
     assert list(own.decoders) == ["cif"]
     (transcript,) = own.transcribe(A, timestamps="word", decoder="cif")
     assert transcript == known.transcribe(A, timestamps="word")[0]  # nobody speaks punctuation marks here
     with pytest.raises(ConfigError, match="reads ctc heads, and this one is cif"):
         own.transcribe(A, search="ctc_greedy")
+    unfit = Recognizer(known.config, **parts, decoder=head, search=CtcGreedy(CtcGreedyConfig()))
+    with pytest.raises(ConfigError, match="search='CtcGreedy' reads ctc heads, and this one is cif"):
+        unfit.transcribe(A)

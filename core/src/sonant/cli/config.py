@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import yaml
 
 from sonant import config
+from sonant.cli import printing
 
 
 @click.group("config")
@@ -28,4 +28,4 @@ def show_command(file: Path, overrides: tuple[str, ...]) -> None:
     with config.located(file):
         filled = config.fill_model(data)
     config.warn_of_deprecated(filled)
-    click.echo(yaml.safe_dump(filled.to_dict(), sort_keys=False, allow_unicode=True).rstrip())
+    printing.as_yaml(filled.to_dict())

@@ -32,15 +32,13 @@ def inspect_command(source: str, with_config: bool, with_tensors: bool, registry
               sonant inspect folder/ --tensors
               sonant inspect folder/ --config > model.yaml
     """
-    import yaml
-
     from sonant.inspection import inspect
 
     found = inspect(source, registry=registry)
     if as_json:
         printing.as_json(_document(found))
     elif with_config:
-        click.echo(yaml.safe_dump(dict(found.config), sort_keys=False, allow_unicode=True).rstrip())
+        printing.as_yaml(dict(found.config))
     elif with_tensors:
         rows = [(t.name, "x".join(map(str, t.shape)) or "scalar", t.dtype, printing.size(t.bytes)) for t in found.tensors]
         printing.table([("tensor", "shape", "type", "size"), *rows])

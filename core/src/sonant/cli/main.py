@@ -86,11 +86,10 @@ class App(click.Group):
         except click.UsageError as error:
             from sonant import plugins
 
-            failed = [p.distribution for p in plugins.installed() if p.error]
-            if failed:
-                note = f"Plugins that failed to load: {', '.join(failed)} (see `sonant plugins`)."
-                raise click.UsageError(f"{error.message} {note}", error.ctx) from error
-            raise
+            note = plugins.mention_failed(plugins.installed())
+            if not note:
+                raise
+            raise click.UsageError(f"{error.message} {note}", error.ctx) from error
 
 
 @click.group(cls=App, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

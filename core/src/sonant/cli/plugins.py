@@ -31,6 +31,7 @@ def plugins_command(check: bool, every: bool, as_json: bool, traceback: bool, na
     conflicts = [
         f"{claims[0].spec.kind} {claims[0].spec.name!r} is claimed by {' and '.join(c.plugin.label for c in claims)}"
         for claims in registry.current().conflicts()
+        if any(claim.plugin in found for claim in claims)
     ]
     results: list[checking.Result] = []
     if as_json:
@@ -53,7 +54,7 @@ def _chosen(names: Sequence[str]) -> list[Plugin]:
     found = [p for p in plugins.installed() if not names or plugins.normalized(p.distribution) in wanted]
     unknown = [wanted[key] for key in sorted(wanted.keys() - {plugins.normalized(p.distribution) for p in found})]
     if unknown:
-        raise click.ClickException(f"no installed plugin is called {', '.join(unknown)}; `sonant plugins` lists them")
+        raise click.ClickException(f"{plugins.unknown(unknown)}. `sonant plugins` lists those that are there")
     return found
 
 
@@ -79,7 +80,9 @@ def _print_plugins(found: Sequence[Plugin], conflicts: Sequence[str], traceback:
     rows = []
     for plugin in found:
         state = "failed" if plugin.error else "ok"
-        provides = plugin.error or ", ".join(f"{s.kind} {s.name}" for s in plugin.components) or "no components"
+        provides = (
+            plugin.error.partition("\n")[0] or ", ".join(f"{s.kind} {s.name}" for s in plugin.components) or "no components"
+        )
         rows.append((plugin.distribution, plugin.version, state, provides))
     printing.table(rows)
     for plugin in found:

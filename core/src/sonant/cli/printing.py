@@ -19,7 +19,7 @@ def table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def shown(text: str) -> str:
     """Text as a terminal may have it: what a stranger's file holds could move the cursor or hide lines."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def size(count: int) -> str:
@@ -32,5 +32,16 @@ def size(count: int) -> str:
 
 
 def as_json(value: Any) -> None:
-    """JSON, indented, in the characters it has."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON, indented, in the characters it has but for those that a terminal would obey."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
+
+
+def as_yaml(value: Any) -> None:
+    """YAML, in the order it has; as ASCII where it holds what a terminal would obey."""
+    import yaml
+
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    if any(not (c.isprintable() or c == "\n") for c in text):
+        text = yaml.safe_dump(value, sort_keys=False)
+    click.echo(text.rstrip())

@@ -146,7 +146,7 @@ class NemoArchive:
         """The tensors, mapped from the archive where torch can, else read from it."""
         member = self._members[WEIGHTS]
         if isinstance(member, Path):
-            with member.open("rb") as stream:
+            with self.open(WEIGHTS) as stream:
                 return weights.read_torch(stream, str(self.path), stream)
         with self.open(WEIGHTS) as stream:
             return weights.read_torch(stream, str(self.path), self._stream, member.offset_data)

@@ -54,6 +54,7 @@ def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
 )
 @click.option("--channel", type=click.IntRange(0), default=None, help="The channel to hear, from 0. Default: the average of all.")
 @click.option("--decoder", default=None, help="The head of a hybrid model: ctc, rnnt or tdt. Default: its main one.")
+@click.option("--search", default=None, help="How labels are found: the name of a search component. Default: the head's own.")
 @click.option(
     "--shard",
     callback=_shard,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -33,6 +34,7 @@ def run(
     threads: int | None,
     channel: int | None,
     decoder: str | None,
+    search: str | None,
     shard: tuple[int, int],
     registry: str | None,
     overwrite: bool,
@@ -51,13 +53,7 @@ def run(
         return failures
     whole = False
     try:
-        if threads or "OMP_NUM_THREADS" not in os.environ:  # what a launcher such as torchrun set is left alone
-            torch.set_num_threads(threads or _usable_cpus())
-        recognizer = sonant.load(model, device=device, dtype=dtype, registry=registry)
-        if not hasattr(recognizer, "transcribe"):
-            raise ConfigError(
-                f"{model} is a {type(recognizer).__name__}, which does not transcribe: name a recognizer with --model"
-            )
+        recognizer = open_recognizer(model, device=device, dtype=dtype, threads=threads, registry=registry)
         results = recognizer.transcribe(
             todo,
             timestamps=timestamps or _NEEDED_BY_FORMAT.get(format_name),
@@ -65,6 +61,7 @@ def run(
             batch_seconds=batch_seconds,
             channel=channel,
             decoder=decoder,
+            search=search,
             stream=True,
             on_error="return",
         )
@@ -77,6 +74,20 @@ def run(
     finally:
         sink.close(whole=whole)
     return failures
+
+
+def open_recognizer(model: str, *, device: str, dtype: str, threads: int | None, registry: str | None) -> Any:
+    """The model that was named, with the CPU threads it is given.
+
+    Raises:
+        ConfigError: it does not transcribe.
+    """
+    if threads or "OMP_NUM_THREADS" not in os.environ:  # what a launcher such as torchrun set is left alone
+        torch.set_num_threads(threads or _usable_cpus())
+    recognizer = sonant.load(model, device=device, dtype=dtype, registry=registry)
+    if not hasattr(recognizer, "transcribe"):
+        raise ConfigError(f"{model} is a {type(recognizer).__name__}, which does not transcribe: name a recognizer with --model")
+    return recognizer
 
 
 def _format_of(output: str | None) -> str:

@@ -176,12 +176,13 @@ class Recognizer(nn.Module):
         return self.decoders[name]
 
     def _searcher(self, head: Any, search: str | Mapping[str, Any] | None) -> Any:
-        if search is None and self.search is not None and head is self.decoder:
-            return self.search
         wanted = head.search if search is None else search
-        chosen = instantiate(fill_section("search", wanted, "search"), "search", {})
+        if search is None and self.search is not None and head is self.decoder:
+            chosen, wanted = self.search, type(self.search).__name__  # the config's
+        else:
+            chosen = instantiate(fill_section("search", wanted, "search"), "search", {})
         families = getattr(chosen, "families", (head.family,))
         if head.family not in families:
-            hint = f": try {head.search!r}" if search is not None else ""
+            hint = f": try {head.search!r}" if wanted != head.search else ""
             raise ConfigError(f"search={wanted!r} reads {' and '.join(families)} heads, and this one is {head.family}{hint}")
         return chosen
