@@ -61,7 +61,11 @@ class Encoder(Protocol):
     subsampling: int
 
     def __call__(self, feats: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`."""
+        """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`.
+
+        The lengths returned follow from `lens` alone, about `lens / subsampling`, rounded either way, and none exceeds `T'`.
+        What lies behind them is not looked at. A length may be 0, in a batch or alone.
+        """
         ...
 
 
