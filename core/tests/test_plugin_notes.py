@@ -79,6 +79,7 @@ def test_a_deprecated_hook_works_and_is_noted(install: Install, monkeypatch: pyt
 def test_a_misspelt_hook_is_told_the_hooks_there_are(install: Install) -> None:
     install("acme-typo", f"{HEADER}@hookimpl\ndef sonant_componets():\n    return []\n")
     error = plugin("acme-typo").error
+    assert "unknown hook 'sonant_componets'. Did you mean 'sonant_components'?" in error
     assert "sonant_commands, sonant_components, sonant_kernels, sonant_model_cards" in error
 
 

@@ -149,5 +149,5 @@ class _blame:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
         from sonant.errors import SonantError
 
-        if isinstance(error, (ValueError, TypeError)) and not isinstance(error, SonantError):
+        if isinstance(error, (ValueError, TypeError, RuntimeError)) and not isinstance(error, SonantError):
             raise ConfigError(f"{self.path}: {configs.label(self.section.component)}: {error}") from error

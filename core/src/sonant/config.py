@@ -11,8 +11,8 @@ import difflib
 import importlib
 import logging
 import re
-import typing
 import traceback
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,6 +196,10 @@ def config_class(component: Registered) -> type:
     cls = load_target(component.spec.config, label(component))
     if not (isinstance(cls, type) and attrs.has(cls)):
         raise PluginError(f"{label(component)}: config {component.spec.config!r} is not an attrs class")
+    untyped = [a.name for a in attrs.fields(cls) if a.type is None]
+    if untyped:
+        names = ", ".join(untyped)
+        raise PluginError(f"{label(component)}: {names} in its config: a field needs a type, as `width: int`")
     return cls
 
 
@@ -252,6 +256,9 @@ def fill(cls: type, values: Mapping[str, Any], path: str) -> Any:
         raise ConfigError(f"{where}: {_reword(reason, nearest, where)}") from error
     except (ValueError, TypeError) as error:  # a validator of the class itself
         raise ConfigError(f"{path}: {error}") from error
+    except Exception as error:  # a fault of the class
+        reason = f"{type(error).__name__}: {error}{_raised_in(error)}"
+        raise ConfigError(f"{path}: {cls.__module__}.{cls.__qualname__} cannot be filled: {reason}") from error
 
 
 def _refuse_truth_as_text(cls: type, values: Mapping[str, Any], path: str) -> None:

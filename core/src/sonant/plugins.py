@@ -8,6 +8,7 @@ waited for, since what a command can do must not depend on how busy the machine 
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -139,14 +140,21 @@ def _register(manager: pluggy.PluginManager, module: ModuleType, distribution: s
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         manager.register(module, name=distribution)  # checks every hook's arguments
-    try:
-        manager.check_pending()  # catches a misspelt hook name
-    except pluggy.PluginValidationError as error:
-        known = ", ".join(sorted(name for name in vars(hooks) if name.startswith("sonant_")))
-        raise PluginError(
-            f"{error}; sonant {sonant.__version__} has {known}. A hook of a later release needs that release"
-        ) from error
+    _check_known(module)
     return tuple(str(warning.message) for warning in caught)
+
+
+def _check_known(module: ModuleType) -> None:
+    """A misspelt hook would be ignored silently."""
+    known = sorted(name for name in vars(hooks) if name.startswith("sonant_"))
+    for name, value in vars(module).items():
+        if hasattr(value, f"{hooks.PROJECT}_impl") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise PluginError(
+                f"unknown hook {name!r}.{hint} sonant {sonant.__version__} has {', '.join(known)}; "
+                "a hook of a later release needs that release"
+            )
 
 
 def _check_unique(plugin: Plugin) -> None:
