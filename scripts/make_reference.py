@@ -1,4 +1,5 @@
-"""Write docs/reference/: the hooks and specs, the protocols, the components and models, the errors, as the code states them.
+"""Write docs/reference/: the hooks and specs, the protocols, the components and models, the errors, as the code states them;
+and the page of the tutorial that shows its finished package.
 
 What stands in the pages comes from signatures, docstrings, the `help` of fields, and `registry.yaml`. The plugins of this
 repository must be installed (editable is best). Run it after any of these change:
@@ -22,7 +23,8 @@ from sonant import errors, hooks, index, protocols, registry, spec
 from sonant.cards import ModelCard, ModelSource, read_cards
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "reference"
+TARGET = ROOT / "docs"
+FINISHED = TARGET / "tutorial" / "acme-speech"
 HEADER = "<!-- Written by `python scripts/make_reference.py` from the code: do not edit this page, run the script. -->\n\n"
 SPECS = (spec.ComponentSpec, spec.Part, spec.NemoSpec, spec.KernelSpec)
 
@@ -275,17 +277,33 @@ def errors_page() -> str:
     return text
 
 
+def package_page() -> str:
+    """Every file of the tutorial's package, whole."""
+    text = (
+        "# The finished package\n\nEvery file of the package that the tutorial builds, whole. In a checkout of Sonant it is the "
+        "folder `docs/tutorial/acme-speech`.\n"
+        "Beside these, each of the folders `encoder`, `cif` and `spotting` has an empty `__init__.py`.\n"
+    )
+    for path in sorted((*FINISHED.glob("*.*"), *FINISHED.rglob("*/*.py")), key=lambda path: (path.parts[:-1], path.name)):
+        content, language = path.read_text("utf-8"), {".py": "python", ".toml": "toml"}.get(path.suffix)
+        if language and content:
+            shown = code(f"# {path.relative_to(FINISHED.parent)}\n{content}", language)
+            text += f"\n## `{path.relative_to(FINISHED)}`\n\n{shown}"
+    return text
+
+
 PAGES: dict[str, Callable[[], str]] = {
-    "hooks.md": hooks_page,
-    "protocols.md": protocols_page,
-    "components.md": components_page,
-    "errors.md": errors_page,
+    "reference/hooks.md": hooks_page,
+    "reference/protocols.md": protocols_page,
+    "reference/components.md": components_page,
+    "reference/errors.md": errors_page,
+    "tutorial/package.md": package_page,
 }
 
 
 def main() -> None:
     """Write the pages and say how long they are."""
-    TARGET.mkdir(exist_ok=True)
+    (TARGET / "reference").mkdir(exist_ok=True)
     for name, page in PAGES.items():
         text = HEADER + page()
         (TARGET / name).write_text(text, "utf-8")

@@ -32,10 +32,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from itertools import zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -126,27 +128,20 @@ def in_a_process(program: str, args: list[str], environment: dict[str, str]) -> 
     return done.returncode, done.stdout + done.stderr
 
 
-def metadata(project: Path) -> None:
-    """What pip would write for a project with a `src` folder, beside its modules."""
+def metadata(project: Path) -> Path:
+    """Builds a project with a `src` folder as pip does, and puts the metadata of its wheel beside its modules.
+
+    Returns `src`: on the import path it is what `pip install -e` makes of the project.
+    """
     described = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
-    assert described["build-system"]["build-backend"]
-    stated = described["project"]
-    name, version = stated["name"], stated.get("version") or _version(project / described["tool"]["hatch"]["version"]["path"])
-    info = project / "src" / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir()
-    required = "".join(f"Requires-Dist: {requirement}\n" for requirement in stated.get("dependencies", ()))
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: {stated.get('description', '')}\n{required}", "utf-8"
-    )
-    with (info / "entry_points.txt").open("w") as file:
-        for group, entries in stated["entry-points"].items():
-            file.write(f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in entries.items()))
-
-
-def _version(module: Path) -> str:
-    found = re.search(r'^__version__ = "(.+)"$', module.read_text("utf-8"), re.MULTILINE)
-    assert found is not None, f"{module} states no __version__"
-    return found[1]
+    backend = importlib.import_module(described["build-system"]["build-backend"])
+    source = (project / "src").resolve()
+    with TemporaryDirectory() as folder, chdir(project), zipfile.ZipFile(Path(folder, backend.build_wheel(folder))) as wheel:
+        held = set(wheel.namelist())
+        modules = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
+        assert modules <= held, f"the wheel of {project} lacks {', '.join(sorted(modules - held))}"
+        wheel.extractall(source, [name for name in held if ".dist-info/" in name])
+    return source
 
 
 class Session:
@@ -246,13 +241,23 @@ class Session:
                 return 0, ""
             case ["pip", "install", "-e", project]:
                 return self._install(Path(project.partition("[")[0]))  # without its extras
+            case ["pip", "uninstall", "-y", name]:
+                return self._uninstall(name)
         raise AssertionError(f"this test does not know the command {words[0]!r}")
 
     def _install(self, project: Path) -> tuple[int, str]:
         app.list_commands(click.Context(app))  # those of plugins are added once: only the ones that every test has
-        metadata(project)
-        self.installed.append(str((project / "src").resolve()))
+        self.installed.append(str(metadata(project)))
         sys.path.insert(0, self.installed[-1])
+        return self._changed()
+
+    def _uninstall(self, name: str) -> tuple[int, str]:
+        (source,) = (s for s in self.installed if any(Path(s).glob(f"{name.replace('-', '_')}-*.dist-info")))
+        self.installed.remove(source)
+        sys.path.remove(source)
+        return self._changed()
+
+    def _changed(self) -> tuple[int, str]:
         importlib.invalidate_caches()
         plugins.refresh()
         return 0, ""

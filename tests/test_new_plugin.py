@@ -54,7 +54,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _source(project: Path) -> Path:
-    return project / "src" / scaffold.plan(project.name).package
+    return project / "src" / scaffold.plan(project.name).module
 
 
 # What is written
@@ -136,9 +136,12 @@ def test_continuous_integration_runs_what_the_readme_says(written: Path) -> None
         (["-acme"], "No such option"),
         (["acme speech"], "'acme speech' cannot be the name of a distribution"),
         (["acme_"], "'acme_' cannot be the name of a distribution"),
-        (["3d-speech"], "'3d-speech' would be imported as '3d_speech', which must not begin with a digit; try acme-3d-speech"),
-        (["json"], "'json' would be imported as 'json', which Python has already; try acme-json"),
-        (["Sonant"], "'Sonant' would be imported as 'sonant', which Python has already"),
+        (["3d-tts"], "'3d-tts' would be imported as '3d_tts', which must not begin with a digit; choose another name, as"),
+        (["json"], "'json' would be imported as 'json', which Python has already; choose another name, as my-json"),
+        (["Sonant"], "'Sonant' would be taken for a part of Sonant itself; choose another name"),
+        (["sonant.lab"], "'sonant.lab' would be taken for a part of Sonant itself; choose another name, as my-sonant-lab"),
+        (["NumPy"], f"'NumPy' is installed already ({np.__version__}); choose another name, as my-numpy"),
+        (["yaml"], "'yaml' would be imported as 'yaml', which is installed already; choose another name, as my-yaml"),
         (["acme-speech", "--vendor", "Acme"], "'Acme' cannot stand before component names"),
         (
             ["acme-speech", "--kind", "encodr"],
@@ -161,13 +164,13 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     done = _new("acme-speech", "--kind", "loss", "--into", folder)
     assert done.exit_code == 1
-    assert f"{folder} is there already and not empty: remove it, or name another folder with --into" in done.output
+    assert f"{folder} is there already and not empty: name another folder with --into, and copy from there" in done.output
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_names_that_follow_from_the_distribution() -> None:
-    plugin = scaffold.plan("Acme.Speech-Tools", ["search"])
-    assert (plugin.package, plugin.vendor, plugin.kinds) == ("acme_speech_tools", "acme", ("decoder", "search"))
+    package = scaffold.plan("Acme.Speech-Tools", ["search"])
+    assert (package.module, package.vendor, package.kinds) == ("acme_speech_tools", "acme", ("decoder", "search"))
     assert scaffold.components(scaffold.plan("speech", ["loss"], vendor="acme")) == [("loss", "acme/smooth_ctc")]
 
 
@@ -177,8 +180,8 @@ def test_names_that_follow_from_the_distribution() -> None:
 @pytest.fixture(scope="module")
 def installed(written: Path) -> Iterator[str]:
     """The package of all kinds, found as if pip had installed it; the name it is imported by."""
-    source, package = written / ALL / "src", ALL.replace("-", "_")
-    metadata(written / ALL)
+    package = ALL.replace("-", "_")
+    source = metadata(written / ALL)
     sys.path.insert(0, str(source))
     importlib.invalidate_caches()
     plugins.refresh()

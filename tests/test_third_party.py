@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from attrs import frozen
+from torch import Tensor
 
 import sonant
-from doc_blocks import CASES, DOCS, blocks
+from doc_blocks import CASES, DOCS, blocks, metadata
+from sonant import plugins, scaffold
 from sonant.errors import UnknownName
 from sonant.layout import FOLDER_CONFIG
 
@@ -149,6 +155,54 @@ def test_a_keyword_spotter_learns_where_its_words_are(site: Site) -> None:
     assert site.sonant("spot", "talk.wav", "-m", "spotter", "-f", "jsonl", "--threshold", "1").stdout.count('"text"') == 0
     refused = site.sonant("transcribe", "talk.wav", "-m", "spotter", status=1).stderr
     assert refused.strip() == "Error: spotter is a KeywordSpotter, which does not transcribe: name a recognizer with --model"
+
+
+CTC = """
+task: asr
+preprocessor: {name: log_mel, features: 16, dither: 0.0}
+tokenizer: {name: char, labels: [" ", e, f, n, o, r, t]}
+encoder: {name: conformer, n_layers: 1, d_model: 16, n_heads: 2, subsampling_conv_channels: 4}
+decoder: ctc
+"""
+
+
+def test_the_training_script_serves_any_decoder_and_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that returns a tensor, and a loss that wants the vocabulary's size and has something to learn."""
+    scaffold.write(scaffold.plan("loss-lab", ["loss"], vendor="lab"), tmp_path / "loss-lab")
+    monkeypatch.syspath_prepend(str(metadata(tmp_path / "loss-lab")))
+    monkeypatch.chdir(tmp_path)
+    plugins.refresh()
+    model = importlib.import_module("loss_lab.loss.model")
+    built: list[Any] = []
+
+    class Tempered(model.SmoothCtc):  # type: ignore[misc, name-defined]
+        """The generated loss, of logits divided by a temperature for each label."""
+
+        def __init__(self, config: Any, *, vocab_size: int) -> None:
+            super().__init__(config)
+            self.temperature = torch.nn.Parameter(torch.ones(vocab_size + 1))
+            built.append(self)
+
+        def forward(self, logits: Tensor, lens: Tensor, labels: Tensor, label_lens: Tensor) -> Tensor:
+            loss: Tensor = super().forward(logits / self.temperature, lens, labels, label_lens)
+            return loss
+
+    monkeypatch.setattr(model, "SmoothCtc", Tempered)
+    Path("ctc.yaml").write_text(CTC, "utf-8")
+    row = {"audio_filepath": str(CASES / "b.wav"), "text": "front"}
+    Path("train.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    train = runpy.run_path(str(ACME / "train.py"))["train"]
+    try:
+        with pytest.raises(SystemExit, match="the config names no loss"):
+            train("ctc.yaml", "train.jsonl", "trained", 3)
+        Path("ctc.yaml").write_text(CTC + "loss: lab/smooth_ctc\n", "utf-8")
+        train("ctc.yaml", "train.jsonl", "trained", 3)
+    finally:
+        monkeypatch.undo()
+        plugins.refresh()
+    (loss,) = built
+    assert loss.temperature.shape == (8,)
+    assert (loss.temperature != 1).all()
 
 
 def test_it_keeps_the_contract(site: Site) -> None:

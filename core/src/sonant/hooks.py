@@ -23,6 +23,16 @@ ENTRY_POINT_GROUP: Final = "sonant.plugins"
 HOOK_API: Final = 1
 """Counts incompatible changes of the hooks. A plugin states as `SONANT_API` the number it was written for."""
 
+
+def requirement(version: str) -> str:
+    """`sonant>=0.1,<0.2`, what a plugin written for `version` depends on.
+
+    Before 1.0 every minor release may change what a plugin uses, later every major one.
+    """
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return f"{PROJECT}>={major}.{minor},<" + (f"0.{minor + 1}" if major == 0 else f"{major + 1}")
+
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 

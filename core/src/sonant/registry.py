@@ -12,7 +12,7 @@ from attrs import frozen
 from sonant import index, plugins
 from sonant.errors import DuplicateName, UnknownName
 from sonant.plugins import Plugin
-from sonant.spec import KINDS, ComponentSpec, canonical
+from sonant.spec import KINDS, ComponentSpec, canonical, no_kind
 
 
 @frozen
@@ -74,8 +74,10 @@ class Registry:
 
     def _explain(self, kind: str, name: str) -> str:
         if kind not in KINDS:
-            return f"no kind named {kind!r}. {_suggest(kind, list(KINDS))}The kinds are {', '.join(KINDS)}."
+            return no_kind(kind)
         provider = index.provider(kind, canonical(name))
+        if provider is not None and plugins.left_out(provider):
+            return f"{kind} {name!r} is provided by {provider}, which is installed, but SONANT_PLUGINS leaves it out"
         if provider is not None and provider not in {p.distribution for p in self.plugins}:
             return f"{kind} {name!r} is provided by {provider}, which is not installed: pip install {provider}"
         text = f"no {kind} named {name!r}. "

@@ -6,6 +6,7 @@ and a config small enough for a unit test (`tiny`). Torch is imported when `targ
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -60,6 +61,13 @@ def _check_kind(_: Any, attribute: Attribute[str], value: str) -> None:
 
 def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(value))
+
+
+def no_kind(kind: str) -> str:
+    """What to say of a kind that is none."""
+    close = difflib.get_close_matches(kind, KINDS, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"no kind named {kind!r}.{hint} The kinds are {', '.join(KINDS)}"
 
 
 def canonical(name: str) -> str:

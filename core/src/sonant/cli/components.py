@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import typing
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ import click
 
 from sonant import config, registry
 from sonant.cli import printing
-from sonant.spec import KINDS
+from sonant.spec import KINDS, no_kind
 
 
 @click.command("components")
@@ -20,9 +21,7 @@ from sonant.spec import KINDS
 def components_command(kind: str | None, as_json: bool) -> None:
     """List the components that a config can name, of one KIND or of all."""
     if kind is not None and kind not in KINDS:
-        close = difflib.get_close_matches(kind, KINDS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise click.ClickException(f"no kind named {kind!r}.{hint} The kinds are {', '.join(KINDS)}")
+        raise click.ClickException(no_kind(kind))
     rows = [r for r in registry.current() if kind in (None, r.spec.kind)]
     if as_json:
         printing.as_json([_facts(r) for r in rows])
@@ -48,15 +47,7 @@ def _doc(component: registry.Registered) -> str:
 def describe_command(kind: str, name: str, as_json: bool) -> None:
     """Show the fields of a component's config: type, default, meaning."""
     component = registry.current().get(kind, name)
-    fields: list[dict[str, str]] = [
-        {
-            "name": f.name,
-            "type": str(f.type).replace("typing.", "").removeprefix("<class '").removesuffix("'>"),
-            "default": _default(f),
-            "help": f.metadata.get("help", ""),
-        }
-        for f in attrs.fields(config.config_class(component))
-    ]
+    fields = list(_fields(config.config_class(component)))
     spec = component.spec
     parts: list[dict[str, Any]] = [{"key": p.key, "kind": p.kind, "required": p.required, "help": p.help} for p in spec.parts]
     if as_json:
@@ -76,9 +67,27 @@ def describe_command(kind: str, name: str, as_json: bool) -> None:
         printing.table([(p["key"], p["kind"] + ("" if p["required"] else " (optional)"), p["help"]) for p in parts])
 
 
+def _fields(cls: type, above: str = "") -> Iterator[dict[str, str]]:
+    """The fields of a config class, and below each field that is a section, or a list of them, those of the section."""
+    hints = typing.get_type_hints(cls)
+    for f in attrs.fields(cls):
+        yield {
+            "name": f"{above}{f.name}",
+            "type": str(f.type).replace("typing.", "").removeprefix("<class '").removesuffix("'>"),
+            "default": _default(f),
+            "help": f.metadata.get("help", ""),
+        }
+        hint = hints[f.name]
+        for inner in (hint, *typing.get_args(hint)):
+            if isinstance(inner, type) and attrs.has(inner):
+                yield from _fields(inner, f"{above}{f.name}{'[]' if typing.get_origin(hint) is list else ''}.")
+
+
 def _default(field: Any) -> str:
     if field.default is attrs.NOTHING:
         return "required"
     if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
+        if field.default.takes_self:
+            return "computed"
         return json.dumps(config.plain(None, None, field.default.factory()), default=str)
     return json.dumps(config.plain(None, None, field.default), default=str)

@@ -29,14 +29,14 @@ def new_plugin_command(name: str, kinds: tuple[str, ...], into: Path | None, ven
               sonant new-plugin speech --vendor acme --kind task --into work/speech
     """
     try:
-        plugin = scaffold.plan(name, kinds or ("encoder",), vendor)
+        package = scaffold.plan(name, kinds or ("encoder",), vendor)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     folder = into or Path(name)
-    for path in scaffold.write(plugin, folder):
+    for path in scaffold.write(package, folder):
         click.echo(path)
     where = shlex.quote(str(folder))
-    kind, component = scaffold.components(plugin)[0]
+    kind, component = scaffold.components(package)[0]
     click.echo(
         f"\nNext: pip install -e {shlex.quote(f'{folder}[test]')}\n      pytest {where}\n      sonant describe {kind} {component}"
     )

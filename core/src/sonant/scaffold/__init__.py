@@ -7,13 +7,14 @@ every package has. Each other folder is named for a kind and holds one component
 
 from __future__ import annotations
 
-import difflib
 import keyword
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -21,7 +22,9 @@ from typing import Final
 from attrs import frozen
 
 import sonant
-from sonant.spec import KINDS
+from sonant import hooks
+from sonant.plugins import normalized
+from sonant.spec import KINDS, no_kind
 
 PARTNERS: Final[dict[str, tuple[str, ...]]] = {
     "decoder": ("search",),
@@ -36,68 +39,81 @@ _INIT = '"""The {kind}: `config.py` holds its fields, `model.py` what it compute
 
 
 @frozen(kw_only=True)
-class Plugin:
+class Package:
     """A package to be written: its names, and the kinds of component in it."""
 
     distribution: str
-    package: str
+    module: str
     vendor: str
     kinds: tuple[str, ...]
 
 
-def plan(distribution: str, kinds: Sequence[str] = ("encoder",), vendor: str | None = None) -> Plugin:
+def plan(distribution: str, kinds: Sequence[str] = ("encoder",), vendor: str | None = None) -> Package:
     """Names that follow from the distribution's, and `kinds` with their partners.
 
     Raises:
-        ValueError: a name cannot be one, or a kind is unknown; the text says what is allowed.
+        ValueError: a name cannot be one or is somebody's already, or a kind is unknown; the text says what is allowed.
     """
     if not _DISTRIBUTION.fullmatch(distribution):
         raise ValueError(
             f"{distribution!r} cannot be the name of a distribution: letters, digits and - _ . between them, e.g. acme-speech"
         )
-    package = re.sub(r"[-_.]+", "_", distribution).lower()
-    if not package.isidentifier() or keyword.iskeyword(package) or package in {*sys.stdlib_module_names, "sonant", "torch"}:
-        reason = "which Python has already" if package.isidentifier() else "which must not begin with a digit"
-        raise ValueError(f"{distribution!r} would be imported as {package!r}, {reason}; try acme-{distribution.lower()}")
-    vendor = package.partition("_")[0] if vendor is None else vendor
+    module = normalized(distribution).replace("-", "_")
+    taken = _taken(normalized(distribution), module)
+    if taken:
+        raise ValueError(f"{distribution!r} {taken}; choose another name, as my-{normalized(distribution)}")
+    vendor = module.partition("_")[0] if vendor is None else vendor
     if not _VENDOR.fullmatch(vendor):
         raise ValueError(f"{vendor!r} cannot stand before component names: a lower-case letter, then those, digits, - and _")
     for kind in kinds:
         if kind not in KINDS:
-            close = difflib.get_close_matches(kind, KINDS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"no kind named {kind!r}.{hint} The kinds are {', '.join(KINDS)}")
+            raise ValueError(no_kind(kind))
     wanted = {*kinds, *(partner for kind in kinds for partner in PARTNERS.get(kind, ()))}
-    return Plugin(
-        distribution=distribution, package=package, vendor=vendor, kinds=tuple(kind for kind in KINDS if kind in wanted)
-    )
+    return Package(distribution=distribution, module=module, vendor=vendor, kinds=tuple(kind for kind in KINDS if kind in wanted))
 
 
-def render(plugin: Plugin) -> dict[str, str]:
+def _taken(name: str, module: str) -> str:
+    """Why the distribution `name`, imported as `module`, cannot be: it is no name, or would replace or hide somebody else's."""
+    if not module.isidentifier():
+        return f"would be imported as {module!r}, which must not begin with a digit"
+    if keyword.iskeyword(module) or module in sys.stdlib_module_names:
+        return f"would be imported as {module!r}, which Python has already"
+    if name == "sonant" or name.startswith("sonant-"):
+        return "would be taken for a part of Sonant itself"
+    try:
+        return f"is installed already ({version(name)})"
+    except PackageNotFoundError:
+        pass
+    return f"would be imported as {module!r}, which is installed already" if find_spec(module) else ""
+
+
+def render(package: Package) -> dict[str, str]:
     """Every file of the package: its text by its path."""
-    values = _values(plugin)
-    folder = f"src/{plugin.package}"
+    values = _values(package)
+    folder = f"src/{package.module}"
     rendered = {
         path.replace("dot_", ".").replace("src/package", folder): _fill(template, values)
         for path, template in _templates(_home().joinpath("common"))
     }
-    for kind in plugin.kinds:
+    for kind in package.kinds:
         rendered[f"{folder}/{kind}/__init__.py"] = _INIT.format(kind=kind.replace("_", " "))
         for name in ("config.py", "model.py"):
             rendered[f"{folder}/{kind}/{name}"] = _part(kind, name, values)
     return dict(sorted(rendered.items()))
 
 
-def write(plugin: Plugin, folder: Path) -> list[Path]:
+def write(package: Package, folder: Path) -> list[Path]:
     """Write the package into `folder`, which is made; returns the paths of its files.
 
     Raises:
         FileExistsError: something is in there already, other than a `.git`.
     """
     if folder.exists() and (not folder.is_dir() or any(entry.name != ".git" for entry in folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already and not empty: remove it, or name another folder with --into")
+        raise FileExistsError(
+            f"{folder} is there already and not empty: name another folder with --into, and copy from there what you want"
+        )
     paths = []
-    for name, text in render(plugin).items():
+    for name, text in render(package).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
@@ -105,31 +121,25 @@ def write(plugin: Plugin, folder: Path) -> list[Path]:
     return paths
 
 
-def components(plugin: Plugin) -> list[tuple[str, str]]:
+def components(package: Package) -> list[tuple[str, str]]:
     """The kind and the name of every component in the package."""
-    values = _values(plugin)
-    return [(kind, re.findall(r'name="(.+)"', _part(kind, "spec.py", values))[0]) for kind in plugin.kinds]
+    values = _values(package)
+    return [(kind, re.findall(r'name="(.+)"', _part(kind, "spec.py", values))[0]) for kind in package.kinds]
 
 
-def _values(plugin: Plugin) -> dict[str, str]:
+def _values(package: Package) -> dict[str, str]:
     """What stands in the place of each `$name`."""
-    values = {"distribution": plugin.distribution, "package": plugin.package, "vendor": plugin.vendor}
-    specs = "\n".join(_part(kind, "spec.py", values) for kind in plugin.kinds)
-    examples = "\n".join(f"```yaml\n{_part(kind, 'example.yaml', values)}```\n" for kind in plugin.kinds)
+    values = {"distribution": package.distribution, "package": package.module, "vendor": package.vendor}
+    specs = "\n".join(_part(kind, "spec.py", values) for kind in package.kinds)
+    examples = "\n".join(f"```yaml\n{_part(kind, 'example.yaml', values)}```\n" for kind in package.kinds)
     return values | {
-        "bound": _bound(sonant.__version__),
-        "entry": re.sub(r"[-_.]+", "-", plugin.distribution).lower(),
-        "kinds": ", ".join(kind.replace("_", " ") for kind in plugin.kinds),
+        "bound": hooks.requirement(sonant.__version__),
+        "entry": normalized(package.distribution),
+        "kinds": ", ".join(kind.replace("_", " ") for kind in package.kinds),
         "imports": "ComponentSpec, Part, hookimpl" if "Part(" in specs else "ComponentSpec, hookimpl",
         "specs": specs.rstrip("\n"),
         "examples": examples,
     }
-
-
-def _bound(version: str) -> str:
-    """`sonant>=0.1,<0.2`: before 1.0 every minor release may change what a plugin uses, later every major one."""
-    major, minor = (int(part) for part in version.split(".")[:2])
-    return f"sonant>={major}.{minor},<" + (f"0.{minor + 1}" if major == 0 else f"{major + 1}")
 
 
 def _home() -> Traversable:

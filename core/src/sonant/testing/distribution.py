@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Final
 
 import click
@@ -13,10 +15,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 import sonant
-from sonant import cards, config, plugins
+from sonant import cards, config, hooks, plugins
+from sonant.cards import ModelCard
 from sonant.errors import ConfigError
 from sonant.plugins import Plugin
-from sonant.testing.check import explain, require
+from sonant.testing.check import RAISED, explain, require
 
 _BOUNDS: Final = {"<", "<=", "==", "===", "~="}
 _VERSION: Final = re.compile(r"(.+)\.v([0-9]+)")
@@ -47,7 +50,7 @@ def _claims(plugin: Plugin) -> Iterator[str]:
             yield f"model card {name!r}"
     try:
         yield from (f"command {name!r}" for name in _commands(plugin))
-    except (Exception, SystemExit):  # the check `commands` says why
+    except RAISED:  # the check `commands` says why
         return
 
 
@@ -75,7 +78,7 @@ def old_names_stay(plugin: Plugin) -> None:
 
 
 def model_cards(plugin: Plugin) -> None:
-    """Every file of model cards can be read, and every card in it is complete."""
+    """Every file of model cards can be read, every card in it is complete, and the files that it names are beside it."""
     faults = [f"{file}: {fault}" for file, fault in _cards(plugin).items() if isinstance(fault, str)]
     require(not faults, "; ".join(faults))
 
@@ -85,17 +88,26 @@ def _cards(plugin: Plugin) -> dict[str, list[str] | str]:
     found: dict[str, list[str] | str] = {}
     for file in plugin.cards:
         try:
-            found[file.name] = list(cards.read_cards(config.parse_yaml(file.read_text("utf-8"), file.name), file.name))
+            read = cards.read_cards(config.parse_yaml(file.read_text("utf-8"), file.name), file.name)
+            found[file.name] = _lost(file, read) or list(read)
         except (ConfigError, OSError, UnicodeDecodeError) as error:
             found[file.name] = str(error).removeprefix(f"{file.name}: ")
     return found
+
+
+def _lost(file: Traversable, found: Mapping[str, ModelCard]) -> str:
+    """Which models the cards of a file say lie beside it, and are not there."""
+    folder = file.parent if isinstance(file, Path) else Path()
+    sources = {name: card.source for name, card in found.items()}
+    lost = [f"models.{name}: {s.file}" for name, s in sources.items() if s.file and not s.hf and not (folder / s.file).exists()]
+    return f"{', '.join(lost)} is not there, beside {file.name}: is it part of the wheel?" if lost else ""
 
 
 def commands(plugin: Plugin) -> None:
     """Its commands can be added, and each says what it does."""
     try:
         found = _commands(plugin)
-    except (Exception, SystemExit) as error:
+    except RAISED as error:
         raise AssertionError(f"its commands cannot be added: {explain(error)}") from error
     mute = sorted(name for name, command in found.items() if not (command.help or "").strip())
     require(not mute, f"no help for {', '.join(mute)}: give the command a docstring, or help='…'; `sonant --help` prints it")
@@ -127,11 +139,7 @@ def summary(plugin: Plugin) -> None:
 def bound_on_sonant(plugin: Plugin) -> None:
     """The package requires `sonant`, below the release that may change the hooks."""
     found = [r for r in _requirements(plugin) if canonicalize_name(r.name) == "sonant"]
-    major, minor = sonant.__version__.split(".")[:2]
-    wanted = (
-        f"sonant>={major}.{minor},<{major}.{int(minor) + 1}" if major == "0" else f"sonant>={major}.{minor},<{int(major) + 1}"
-    )
-    hint = f'write "{wanted}" into dependencies in pyproject.toml'
+    hint = f'write "{hooks.requirement(sonant.__version__)}" into dependencies in pyproject.toml'
     require(found, f"the package does not require sonant: {hint}")
     bounded = any(specifier.operator in _BOUNDS for requirement in found for specifier in requirement.specifier)
     require(bounded, f"the package requires {found[0]}, without an upper bound: a release with other hooks breaks it; {hint}")

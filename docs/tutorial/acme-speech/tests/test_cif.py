@@ -121,6 +121,24 @@ def test_a_batch_gives_what_its_recordings_give_alone() -> None:
         assert found.score == pytest.approx(wanted.score, abs=1e-5)
 
 
+@pytest.mark.parametrize("tail", [0.01, 1.0])
+@torch.no_grad()
+def test_tokens_are_the_same_in_any_batch_and_none_is_empty(tail: float) -> None:
+    """The weights are chosen to end close to where the last token fires, and one recording has no frames."""
+    generator = torch.Generator().manual_seed(5)
+    search = CifGreedy(CifGreedyConfig(tail=tail))
+    for frames in torch.randint(2, 60, (20,), generator=generator).tolist():
+        given = torch.rand(frames, generator=generator).clamp(0.05, 0.95)
+        given = given * (given.sum().floor() + tail) / given.sum()
+        decoder, enc = listening([logit(min(w, 0.999)) for w in given.tolist()])
+        (alone,) = search(decoder, enc, torch.tensor([frames]))
+        wide = torch.cat([enc, torch.randn(1, 77, 4, generator=generator)], dim=1)
+        found, empty = search(decoder, wide.repeat(2, 1, 1), torch.tensor([frames, 0]))
+        assert (found.tokens, found.starts, found.ends) == (alone.tokens, alone.starts, alone.ends)
+        assert all(0 <= start < end <= frames for start, end in zip(found.starts, found.ends, strict=True))
+        assert (empty.tokens, empty.starts, empty.ends) == ((), (), ())
+
+
 def test_loss() -> None:
     logits = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 0.0, 0.0]], [[0.5, 1.5, -1.0], [9.0, 9.0, -9.0]]])
     labels, label_lens = torch.tensor([[0, 2], [1, 2]]), torch.tensor([2, 1])
@@ -134,7 +152,7 @@ def test_loss() -> None:
     assert loss.item() == pytest.approx(sum(entropies) / 3 + 0.5 * (0.75 + 0.5) / 2)
 
 
-@pytest.mark.parametrize(("kind", "field", "value"), [(CifConfig, "context_size", 2), (CifGreedyConfig, "tail", 0.0)])
+@pytest.mark.parametrize(("kind", "field", "value"), [(CifConfig, "context_size", 2), (CifGreedyConfig, "tail", 1e-8)])
 def test_values_that_do_not_fit(kind: type, field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field} {value} is"):
         kind(**{field: value})

@@ -25,7 +25,7 @@ class CifGreedy:
         """`(B, T, D)`, `(B,)` to one hypothesis an utterance."""
         weights = decoder.weights(enc, lens)
         level = weights.cumsum(1)  # (B, T)
-        counts = (weights.sum(1) + 1 - self.config.tail).floor().long()
+        counts = (level[:, -1] + 1 - self.config.tail).floor().long()  # sum() would round differently in a wider batch
         most = int(counts.max())
         scores, labels = decoder.spell(enc, weights, counts, most).float().log_softmax(-1).max(-1)  # (B, U)
         scores = scores.masked_fill(~lengths.mask(counts, most), 0.0).sum(1)
