@@ -14,19 +14,53 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
 
-from sonant import errors, hooks, index, protocols, registry, spec
+from sonant import (
+    config,
+    errors,
+    files,
+    hooks,
+    index,
+    inputs,
+    kernels,
+    lengths,
+    outputs,
+    protocols,
+    registry,
+    results,
+    runtime,
+    spec,
+)
 from sonant.cards import ModelCard, ModelSource, read_cards
+from sonant.testing import contract
+
+build = import_module("sonant.build")  # `sonant.build` is the function
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs"
+LINE = 130  # as in pyproject.toml
 FINISHED = TARGET / "tutorial" / "acme-speech"
 HEADER = "<!-- Written by `python scripts/make_reference.py` from the code: do not edit this page, run the script. -->\n\n"
 SPECS = (spec.ComponentSpec, spec.Part, spec.NemoSpec, spec.KernelSpec)
+
+TOOLBOX: dict[ModuleType, tuple[str, ...]] = {  # module: the names to show, all if none are given
+    lengths: (),
+    inputs: (),
+    runtime: (),
+    results: (),
+    outputs: ("open_sink",),
+    files: ("Files",),
+    build: ("Blueprint", "instantiate"),
+    config: ("fill_section", "fill", "load_yaml"),
+    kernels: ("get", "available"),
+    contract: ("suite", "checks", "run"),
+}
 
 CARDS = """
 models:
@@ -292,11 +326,74 @@ def package_page() -> str:
     return text
 
 
+def public_names(module: ModuleType) -> list[str]:
+    """The functions and classes that a module defines for others, in its order."""
+    chosen = TOOLBOX[module]
+    return list(chosen) or [name for name, value in vars(module).items() if _is_public(name, value, module)]
+
+
+def _is_public(name: str, value: Any, module: ModuleType) -> bool:
+    is_definition = inspect.isfunction(value) or isinstance(value, type)
+    return is_definition and value.__module__ == module.__name__ and value.__name__ == name and not name.startswith("_")
+
+
+def toolbox_page() -> str:
+    text = """# Python for plugins
+
+What components and tasks use of the core, beside the [protocols](protocols.md), [hooks](hooks.md) and [errors](errors.md).
+`sonant.load`, `build`, `save` and `inspect` are [in the guide](../python.md).
+"""
+    for module in TOOLBOX:
+        text += f"\n## `{module.__name__}`\n\n{text_of(module)}"
+        for name in public_names(module):
+            value = getattr(module, name)
+            text += f"\n### `{name}`\n\n" + (class_text(value) if isinstance(value, type) else function_text(value))
+    return text
+
+
+def function_text(function: Callable[..., Any]) -> str:
+    return f"{code(definition(function))}\n{text_of(function)}"
+
+
+def definition(function: Callable[..., Any]) -> str:
+    """`def name(…) -> …: ...`, as a formatter would break it."""
+    line = f"def {function.__name__}{signature_of(function)}: ...".replace("'", '"')
+    if len(line) <= LINE:
+        return line
+    begin, end = line.index("(") + 1, line.rindex(") ->")
+    indented = f"{line[:begin]}\n    {line[begin:end]}\n{line[end:]}"
+    if len(line[begin:end]) + 4 <= LINE:
+        return indented
+    signature = inspect.signature(function)
+    return f"{line[:begin]}\n" + "".join(f"    {p},\n" for p in _written(signature)) + line[end:]
+
+
+def _written(signature: inspect.Signature) -> Iterator[str]:
+    """Each parameter as it is written, and the bare `*` where those that follow are keyword-only."""
+    positional = True
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and positional:
+            positional = False
+            yield "*"
+        yield str(parameter.replace(annotation=_annotation(parameter.annotation))).replace("'", '"')
+
+
+def class_text(cls: type) -> str:
+    """A class with those of its methods that are for others."""
+    text = text_of(cls) + (f"\n{fields_of(cls)}" if attrs.has(cls) and "__init__" in vars(cls) else "")
+    described = [(decorator, function) for decorator, name, function in methods_of(cls) if function.__doc__ and name[0] != "_"]
+    for decorator, function in described:
+        shown = f"{decorator}\n{definition(function)}".lstrip("\n")
+        text += f"\n{code(shown)}\n{text_of(function)}"
+    return text
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/hooks.md": hooks_page,
     "reference/protocols.md": protocols_page,
     "reference/components.md": components_page,
     "reference/errors.md": errors_page,
+    "reference/toolbox.md": toolbox_page,
     "tutorial/package.md": package_page,
 }
 
