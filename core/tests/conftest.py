@@ -24,6 +24,7 @@ from click.testing import CliRunner, Result
 import sonant
 from checkpoint_cases import BPE
 from checkpoint_cases import model as opened
+from contract_cases import findable
 from sonant import plugins
 from sonant.cli.main import COMMANDS, App, app
 from stand_in_hub import CONTENT, Hub
@@ -81,6 +82,21 @@ def install(site: Path) -> Install:
         return info
 
     return add
+
+
+@pytest.fixture(scope="module")
+def contract_path() -> Iterator[None]:
+    """The plugins of `data/contract` can be found."""
+    with findable():
+        yield
+
+
+@pytest.fixture
+def contract_plugins(
+    contract_path: None, clean_environment: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Those of them that the test's module names in `DISTRIBUTIONS` are installed, and no others."""
+    monkeypatch.setenv("SONANT_PLUGINS", request.module.DISTRIBUTIONS)
 
 
 @pytest.fixture

@@ -60,48 +60,12 @@ def assert_fails(checks: Iterable[Check], wanted: dict[str, str]) -> None:
         assert piece in failed[name]
 
 
-NO_FILE = "its spec has no tiny config, and file must be given"
-NO_VOCODER = "no vocoder with a tiny config is installed to build it with"
-NO_SPEAKERS = "its forward needs speakers, and the contract offers enc, lens, labels, label_lens"
-NO_HEAT = "it asks for heat, and no installed decoder returns that: a decoder's forward gives logits, or a dict of names"
 NO_MODULE = "not a torch.nn.Module"
 ONLY_MODULES = ("state dict round trip", "loads from the meta device", "gradients reach every parameter")
-NO_DECODER = "no installed decoder names it"
 SKIPPED: dict[str, dict[str, str]] = {
     "encoder whole_mean": {"streaming equals offline": "does not stream"},
     "preprocessor blocks": {"gradients reach every parameter": "has no parameters to train"},
     "augmentation mask": {"gradients reach every parameter": "has no parameters to train"},
-    "decoder asks_speakers": {
-        "state dict round trip": NO_SPEAKERS,
-        "loads from the meta device": NO_SPEAKERS,
-        "deterministic in eval": NO_SPEAKERS,
-        "finite in bfloat16": NO_SPEAKERS,
-        "gradients reach every parameter": NO_SPEAKERS,
-    },
-    "search alone": {"hypotheses": NO_DECODER, "batch invariance": NO_DECODER, "empty utterances": NO_DECODER},
-    "tokenizer unlisted": {
-        "tiny config fills": NO_FILE,
-        "config round trip": NO_FILE,
-        "unknown key fails": NO_FILE,
-        "builds": NO_FILE,
-        "constructor leaves all else alone": NO_FILE,
-        "attributes": NO_FILE,
-        "vocabulary": NO_FILE,
-        "text round trip": NO_FILE,
-    },
-    "loss unheard": {
-        "one finite number": NO_HEAT,
-        "padding invariance": NO_HEAT,
-        "gradients reach the model": NO_HEAT,
-        "deterministic": NO_HEAT,
-    }
-    | dict.fromkeys(ONLY_MODULES, NO_MODULE),
-    "task speak": {
-        "builds": NO_VOCODER,
-        "constructor leaves all else alone": NO_VOCODER,
-        "infers": NO_VOCODER,
-        "saved and opened": NO_VOCODER,
-    },
 }
 if find_spec("triton") is None:
     SKIPPED["kernel good_scan/fast"] = {"loads": "needs triton, which is not installed here"}
@@ -119,6 +83,10 @@ BROKEN = {
     "encoder broken/config_can_change": {"config is frozen": "broken_parts.config:Loose is not frozen"},
     "encoder broken/field_without_help": {"fields have help": "no help for secret"},
     "encoder broken/tiny_does_not_fill": {"tiny config fills": "widht: unknown key. Did you mean 'width'"},
+    "encoder broken/no_tiny": {"tiny config fills": 'has no tiny config, and width must be given: write tiny={"width": …}'},
+    "encoder broken/config_raises": {"tiny config fills": "no width is wide enough"},
+    "encoder broken/config_exits": {"tiny config fills": "SystemExit: no width is wide enough"},
+    "encoder broken/config_is_no_class": {"loads": "config 'broken_parts.config:Plain' is not an attrs class"},
     "encoder broken/config_grows": {"config round trip": "width=9) became Changed(width=10)"},
     "encoder broken/config_is_no_yaml": {"config round trip": "cannot be written as YAML"},
     "encoder broken/takes_any_key": {"unknown key fails": "can't set attribute"},
@@ -127,6 +95,7 @@ BROKEN = {
     "encoder broken/no_config": {"loads": "its config: 'broken_parts.config' has no attribute 'Gone'"},
     "encoder broken/no_mapping": {"loads": "No module named 'broken_parts.nemo'"},
     "encoder broken/raises": {"builds": "RuntimeError: no such luck (encoder.py:"},
+    "encoder broken/exits": {"builds": "SystemExit: no such luck (encoder.py:"},
     "encoder broken/writes_environment": {"constructor leaves all else alone": "changes os.environ"},
     "encoder broken/changes_folder": {"constructor leaves all else alone": "changes the working directory"},
     "encoder broken/changes_dtype": {"constructor leaves all else alone": "changes torch's default dtype"},
@@ -156,24 +125,44 @@ BROKEN = {
     "encoder broken/fails_on_nothing": {"short recordings": "not finite"},
     "encoder broken/forgets_between_pieces": {"streaming equals offline": "give other vectors"},
     "encoder broken/loses_the_last_piece": {"streaming equals offline": "and as a whole"},
+    "encoder broken/writes_features": {"leaves its arguments alone": "it writes into its feats: compute a new one"},
+    "encoder broken/writes_while_streaming": {"leaves its arguments alone": "step: it writes into its feats"},
+    "encoder broken/writes_lengths": {"leaves its arguments alone": "it writes into its lens"},
+    "encoder broken/deaf": {"another input gives another result": "3 inputs of different noise give one and the same result"},
     "preprocessor broken/no_sample_rate": {"attributes": "sample_rate is 8000.0, not a positive whole number"},
     "preprocessor broken/wrong_frame_rate": {"shapes and lengths": "200 frames more, and frame_rate says 200.0"},
     "preprocessor broken/int32_lengths": {"shapes and lengths": "torch.int32"},
     "preprocessor broken/normalizes_padding": {"padding invariance": "padding leaks"},
     "preprocessor broken/one_frame_deviation": {"short recordings": "recordings of 1 samples give numbers that are not finite"},
+    "preprocessor broken/writes_samples": {"leaves its arguments alone": "it writes into its wav"},
+    "preprocessor broken/deaf": {"another input gives another result": "one and the same result"},
     "augmentation broken/always": {"identity in eval": "changes features in eval"},
     "augmentation broken/shortens": {"keeps the shape": "(2, 55, 16)"},
     "augmentation broken/never": {"changes features in training": "changed nothing"},
+    "augmentation broken/writes_in_training": {"leaves its arguments alone": "in training: it writes into its feats"},
     "decoder broken/other_width": {"attributes": "its d_in is 17, built with d_in=16"},
     "decoder broken/unknown_search": {"names its search": "Did you mean 'best'"},
     "decoder broken/no_family": {"attributes": "its family is None, not a word"},
     "decoder broken/of_another_family": {"search reads its family": "'best' reads frames heads, and its family is 'blocks'"},
+    "decoder broken/asks_speakers": {
+        "asks for what training has": "its forward needs speakers, and training offers enc, lens, labels, label_lens"
+    },
+    "decoder broken/writes_vectors": {"leaves its arguments alone": "it writes into its enc"},
+    "decoder broken/deaf": {"another input gives another result": "one and the same result"},
+    "decoder broken/carries_exits": {"names its search": "its search cannot be used: SystemExit: not today"},
     "search broken/one_for_all": {"hypotheses": "3 utterances gave 1"},
     "search broken/lacks_ends": {"hypotheses": "not equally many"},
     "search broken/goes_back": {"hypotheses": "the starts go back"},
     "search broken/ends_early": {"hypotheses": "ends before it starts"},
     "search broken/finds_blanks": {"hypotheses": "below 12"},
     "search broken/plain_tuples": {"hypotheses": "not a sonant.protocols.Hypothesis"},
+    "search broken/ends_in_samples": {"hypotheses": "ends more than 8 frames behind the utterance"},
+    "search broken/infinite_score": {"hypotheses": "the score is not finite"},
+    "search broken/finds_nothing": {"hypotheses": "finds no labels in noise, however loud"},
+    "search broken/gives_none": {"hypotheses": "3 utterances gave 0 hypotheses"},
+    "search broken/reads_words": {"has a decoder": "no installed decoder names it or is of its families (words)"},
+    "search broken/deaf": {"another utterance gives another hypothesis": "give the same hypotheses"},
+    "search broken/writes_vectors": {"leaves its arguments alone": "it writes into its enc"},
     "search broken/searches_padding": {"batch invariance": "padding leaks into the search"},
     "search broken/always_one": {"empty utterances": "an utterance of no frames gave"},
     "tokenizer broken/no_files": {"loads": "its tiny_files: 'broken_parts.tokenizer' has no attribute 'files'"},
@@ -182,9 +171,14 @@ BROKEN = {
     "tokenizer broken/ids_from_one": {"text round trip": "has ids [6], and vocab_size says 6"},
     "tokenizer broken/writes_backwards": {"text round trip": "comes back as"},
     "tokenizer broken/only_reads": {"text round trip": "none of its ids"},
+    "tokenizer broken/one_id": {"tells texts apart": "have no other id than {0}"},
+    "tokenizer broken/takes_ids_away": {"leaves its arguments alone": "decode: it writes into its ids"},
     "task broken/loses_one": {"infers": "3 recordings gave 2 results"},
     "task broken/draws_anew": {"saved and opened": "gives another result"},
     "task broken/cannot_be_built": {"builds": "ValueError: no encoder is good enough (task.py:"},
+    "task broken/lacks_a_part": {"builds": "no vocoder with a tiny config is installed to build it with"},
+    "task broken/hears_padding": {"batch invariance": "recording 2 of 3, of 1.3 s, gives another one alone than in"},
+    "task broken/writes_samples": {"leaves its arguments alone": "it writes into its wav"},
 }
 
 BROKEN_KINDS = {
@@ -198,6 +192,9 @@ BROKEN_KINDS = {
     "loss broken/drops_at_random": {"deterministic": "given a second time", "padding invariance": ""},
     "loss broken/forgets_its_scale": {"state dict round trip": "not in there"},
     "loss broken/spare_weights": {"gradients reach every parameter": "no gradient reaches spare"},
+    "loss broken/unheard": {"asks for what there is": "it asks for heat, and no installed decoder returns that"},
+    "loss broken/writes_logits": {"leaves its arguments alone": "it writes into its logits"},
+    "loss broken/always_zero": {"another input gives another result": "one and the same result"},
     "optimizer broken/own_class": {"is a torch optimizer": "it is a OwnClass, not a torch.optim.Optimizer"},
     "optimizer broken/no_rate": {"is a torch optimizer": "a group has no 'lr'"},
     "optimizer broken/takes_no_groups": {"honours groups": "cannot be built with groups of parameters: AttributeError"},
@@ -218,6 +215,8 @@ BROKEN_KINDS = {
     "vocoder broken/too_few_samples": {"shapes and lengths": "20 frames more give 400 samples more, and upsampling says 40"},
     "vocoder broken/normalizes": {"padding invariance": "padding leaks"},
     "vocoder broken/one_frame_deviation": {"short recordings": "features of 1 frames give numbers that are not finite"},
+    "vocoder broken/writes_features": {"leaves its arguments alone": "it writes into its feats"},
+    "vocoder broken/zeros": {"another input gives another result": "one and the same result"},
     "codec broken/no_size": {"attributes": "its codebook_size is 5.0"},
     "codec broken/floats": {"codes": "the codes are torch.float32"},
     "codec broken/too_large": {"codes": "the codes go from 7 to 7, and codebook_size is 5"},
@@ -226,16 +225,23 @@ BROKEN_KINDS = {
     "codec broken/hears_padding": {"padding invariance": "padding leaks into the codes"},
     "codec broken/decodes_padding": {"padding invariance": "padding leaks into the result"},
     "codec broken/one_frame_deviation": {"short recordings": "not finite"},
+    "codec broken/writes_codes": {"leaves its arguments alone": "decode: it writes into its codes"},
+    "codec broken/deaf": {"another input gives another result": "encode: 3 inputs of different noise"},
+    "codec broken/mute": {"another input gives another result": "decode: 3 inputs of different noise"},
     "clusterer broken/from_one": {"labels": "the labels are [1, 2, 3], not counted from 0"},
     "clusterer broken/int32": {"labels": "torch.int32"},
     "clusterer broken/ignores_the_number": {"number of speakers": "asked for 1 speakers, it finds 3"},
     "clusterer broken/needs_two": {"one embedding": "nothing to compare"},
     "clusterer broken/order_matters": {"order of the pieces": "put together in another way"},
+    "clusterer broken/by_rank": {"tells speakers apart": "groups of 8 embeddings each, far apart and with n_speakers=3"},
+    "clusterer broken/writes_embeddings": {"leaves its arguments alone": "it writes into its embeddings"},
     "text_frontend broken/no_size": {"attributes": "its vocab_size is 0"},
     "text_frontend broken/ids_from_one": {"ids": "has ids [27, 27], and vocab_size says 27"},
     "text_frontend broken/silent": {"ids": "none of these texts gives an id"},
     "text_frontend broken/no_empty_text": {"empty text": "IndexError"},
     "text_frontend broken/grows": {"deterministic": "encoded by another copy of it, has other ids"},
+    "text_frontend broken/one_id": {"tells texts apart": "have no other id than {0}"},
+    "text_frontend broken/takes_ids_away": {"leaves its arguments alone": "decode: it writes into its ids"},
 }
 """What each broken component fails, with a piece of the message; it passes or skips all else."""
 
@@ -245,6 +251,7 @@ BROKEN_PLUGINS = {
     "acme-clash": {"names of its own": "encoder 'running_mean' (of good-parts 1.0)"},
     "acme-renamed": {"old names stay": "encoder 'acme/gru', though 'acme/gru.v2' is"},
     "acme-cards": {"model cards": "models.tiny"},
+    "acme-lost": {"model cards": "models.tiny: weights/tiny.nemo is not there, beside lost.yaml: is it part of the wheel?"},
     "acme-commands": {"commands": "its commands cannot be added: RuntimeError: no such luck"},
     "acme-mute": {"commands": "no help for acme sing"},
     "acme-untitled": {"summary": "the package has no summary"},

@@ -43,8 +43,9 @@ def test_describe_tells_every_field_of_every_component(component: Any, command: 
         spec.doc,
     )
     fields = attrs.fields(config.config_class(component))
-    assert [f["name"] for f in value["fields"]] == [f.name for f in fields]
-    for field, told in zip(fields, value["fields"], strict=True):
+    above = [f for f in value["fields"] if "." not in f["name"]]
+    assert [f["name"] for f in above] == [f.name for f in fields]
+    for field, told in zip(fields, above, strict=True):
         assert told["help"] == field.metadata["help"] and told["help"]
         assert told["type"] and told["default"]
         assert (told["default"] == "required") == (field.default is attrs.NOTHING)
@@ -52,6 +53,13 @@ def test_describe_tells_every_field_of_every_component(component: Any, command: 
         assert told["default"] in line
     assert [p["key"] for p in value["parts"]] == [p.key for p in spec.parts]
     assert all(re.search(rf"^{p.key} +{p.kind}.* {re.escape(p.help)}$", text, re.MULTILINE) for p in spec.parts)
+
+
+def test_describe_tells_the_fields_of_sections_too(command: Any) -> None:
+    told = {f["name"]: f for f in json.loads(command("describe", "encoder", "convolutional", "--json").stdout)["fields"]}
+    assert told["blocks[].kernel"]["default"] == "required" and told["blocks[].stride"]["default"] == "1"
+    text = command("describe", "preprocessor", "log_mel").stdout
+    assert re.search(r"^fixed +\S.*\nfixed\.mean +list\[float\] +required", text, re.MULTILINE)
 
 
 def test_describe_of_what_is_not_there(command: Any) -> None:

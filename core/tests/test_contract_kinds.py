@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from contract_cases import BROKEN_KINDS, SKIPPED_KINDS, assert_fails, by_subject, findable, outcomes, skipped_only
+from contract_cases import BROKEN_KINDS, SKIPPED_KINDS, assert_fails, by_subject, outcomes, skipped_only
 from sonant import protocols, registry
 from sonant.spec import KINDS
 from sonant.testing.calls import loss_inputs
@@ -13,17 +13,7 @@ from sonant.testing.subject import Subject
 DISTRIBUTIONS = "good-parts,good-kinds,broken-kinds"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def import_path():
-    """The plugins of the test data can be found."""
-    with findable():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def installed(clean_environment, monkeypatch):
-    """Those plugins, and no others."""
-    monkeypatch.setenv("SONANT_PLUGINS", DISTRIBUTIONS)
+pytestmark = pytest.mark.usefixtures("contract_plugins")
 
 
 def subject(kind, name):

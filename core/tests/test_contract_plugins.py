@@ -7,7 +7,7 @@ from textwrap import indent
 
 import pytest
 
-from contract_cases import BROKEN_KERNELS, BROKEN_PLUGINS, assert_fails, by_subject, findable, outcomes
+from contract_cases import BROKEN_KERNELS, BROKEN_PLUGINS, assert_fails, by_subject, outcomes
 from sonant import plugins
 from sonant.testing import contract
 
@@ -46,11 +46,7 @@ SINGS = '@app.group("acme", help="Of acme.")\ndef acme():\n    pass\n@acme.comma
 CARD = "models:\n  {name}:\n    task: asr\n    summary: Mine.\n    source: {source}\n"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def import_path():
-    """The plugins of the test data can be found."""
-    with findable():
-        yield
+pytestmark = pytest.mark.usefixtures("contract_path")
 
 
 @pytest.fixture
@@ -74,10 +70,12 @@ def package(install, monkeypatch):
 def broken(package, tmp_path):
     """Each of the broken plugins, installed when it is asked for."""
     (tmp_path / "cards.yaml").write_text(CARD.format(name="tiny", source="{web: here}"), "utf-8")
+    (tmp_path / "lost.yaml").write_text(CARD.format(name="tiny", source="{file: weights/tiny.nemo}"), "utf-8")
     sources = {
         "acme-clash": (components("acme/gru", "running_mean"),),
         "acme-renamed": (components("acme/gru.v2", "acme/lstm", "acme/lstm.v2", "acme/lstm.v3"),),
         "acme-cards": (HEAD + cards(tmp_path / "cards.yaml"),),
+        "acme-lost": (HEAD + cards(tmp_path / "lost.yaml"),),
         "acme-commands": (HEAD + commands('raise RuntimeError("no such luck")'),),
         "acme-mute": (HEAD + commands(SINGS),),
         "acme-untitled": (HEAD, METADATA[1:]),

@@ -9,25 +9,15 @@ import sys
 
 import pytest
 
-from contract_cases import findable
 from sonant import plugins
 from sonant.cli import checking
 from sonant.testing import contract
 
 DISTRIBUTIONS = "good-parts,good-kinds,broken-tasks,slow-plugin"
+SAID = "and it says so"  # printed by one of them while it is tried
 
 
-@pytest.fixture(scope="module", autouse=True)
-def import_path():
-    """The plugins of the test data can be found."""
-    with findable():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def installed(clean_environment, monkeypatch):
-    """Those plugins, and no others."""
-    monkeypatch.setenv("SONANT_PLUGINS", DISTRIBUTIONS)
+pytestmark = pytest.mark.usefixtures("contract_plugins")
 
 
 @pytest.fixture
@@ -39,8 +29,9 @@ def acme(install, monkeypatch):
 
 @pytest.mark.parametrize(("distribution", "status"), [("slow-plugin", 1), ("broken-tasks", 1), ("good-kinds", 0)])
 def test_json_has_every_check(command, distribution, status):
-    found = json.loads(command("plugins", "--check", "--json", distribution, status=status).stdout)
-    reports = found["checks"]
+    result = command("plugins", "--check", "--json", distribution, status=status)
+    assert (SAID in result.stderr) == (distribution == "broken-tasks")
+    reports = json.loads(result.stdout)["checks"]
     assert [r["check"] for r in reports] == [check.label for check in contract.checks(distribution)]
     assert any(r["outcome"] == "failed" for r in reports) == bool(status)
     for report in reports:
@@ -56,23 +47,27 @@ def test_passed_checks_are_counted_and_the_others_spelled_out(command):
     for check in contract.checks("broken-tasks"):
         total[check.subject] = total.get(check.subject, 0) + 1
     assert re.fullmatch(rf"plugin broken-tasks: {total['plugin broken-tasks']} passed; import time \d+ ms", lines[2])
-    at = lines.index(f"task broken/loses_one: {total['task broken/loses_one'] - 1} passed, 1 failed")
+    at = lines.index(f"task broken/loses_one: {total['task broken/loses_one'] - 2} passed, 1 failed, 1 skipped")
     assert lines[at + 1] == "  failed   infers: 3 recordings gave 2 results"
     assert lines[at + 2] == "           promised: `infer` gives one result for each recording of a batch."
-    at = lines.index(f"task broken/cannot_be_built: {total['task broken/cannot_be_built'] - 4} passed, 1 failed, 3 skipped")
-    assert lines[at + 3] == "  skipped  constructor leaves all else alone, infers, saved and opened: does not build"
+    at = lines.index(f"task broken/cannot_be_built: {total['task broken/cannot_be_built'] - 6} passed, 1 failed, 5 skipped")
+    skipped = "constructor leaves all else alone, infers, batch invariance, saved and opened, leaves its arguments alone"
+    assert lines[at + 3] == f"  skipped  {skipped}: does not build"
     assert not any(line.startswith("  passed") for line in lines)
-    assert re.fullmatch(rf"{sum(total.values()) - 6} passed, 3 failed, 3 skipped in \d+\.\d s", lines[-2])
+    assert re.fullmatch(rf"{sum(total.values()) - 17} passed, 6 failed, 11 skipped in \d+\.\d s", lines[-2])
     assert lines[-1] == 'pytest shows where a check fails: test_contract = sonant.testing.contract.suite("broken-tasks")'
 
 
 def test_many_failures_are_named_again_at_the_end(command):
     lines = command("plugins", "--check", "Slow_Plugin", "broken.tasks", status=1).stdout.splitlines()
     at = lines.index("failed:")
-    assert lines[at + 1 : at + 6] == [
+    assert lines[at + 1 : at + 9] == [
         "  task broken/loses_one: infers",
         "  task broken/draws_anew: saved and opened",
         "  task broken/cannot_be_built: builds",
+        "  task broken/lacks_a_part: builds",
+        "  task broken/hears_padding: batch invariance",
+        "  task broken/writes_samples: leaves its arguments alone",
         "  plugin slow-plugin: import time",
         "",
     ]
@@ -83,7 +78,7 @@ def test_all_lists_the_passed_checks(command):
     listed = [line for line in lines if line.startswith("  passed   ")]
     assert "  passed   saved and opened" in listed
     assert any(re.fullmatch(r"  passed   import time: \d+ ms", line) for line in listed)
-    assert lines[-2].startswith(f"{len(listed)} passed, 3 failed")
+    assert lines[-2].startswith(f"{len(listed)} passed, 6 failed")
 
 
 def test_all_needs_check(command):
@@ -111,7 +106,7 @@ def test_json_of_a_plugin_that_does_not_load(command, acme):
 
 def test_a_plugin_that_is_not_installed(command):
     error = command.error("plugins", "--check", "acme", "Broken_Tasks")
-    assert error == "no installed plugin is called acme; `sonant plugins` lists them"
+    assert error == "no plugin called acme is installed. `sonant plugins` lists those that are there"
 
 
 def test_notes_are_printed(command, install, tmp_path, monkeypatch):
@@ -119,7 +114,7 @@ def test_notes_are_printed(command, install, tmp_path, monkeypatch):
     info = install("acme-speech", "SONANT_API = 1")
     copy = tmp_path / "elsewhere" / info.name
     copy.mkdir(parents=True)
-    (copy / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-speech\nVersion: 0.1\n", "utf-8")
+    (copy / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-speech\nVersion: 0.0\n", "utf-8")
     monkeypatch.setattr(sys, "path", [*sys.path, str(copy.parent)])
     plugins.refresh()
     (note,) = json.loads(command("plugins", "--json").stdout)["plugins"][0]["notes"]

@@ -135,7 +135,11 @@ class TextFrontend(Protocol):
 
 @frozen(kw_only=True)
 class Hypothesis:
-    """What a search found in one utterance: ids and the encoder frames each spans, `[start, end)`."""
+    """What a search found in one utterance: ids and the encoder frames each spans, `[start, end)`.
+
+    A start lies within the utterance. An end may lie up to 8 frames behind it, as durations that a head predicts do. `score` is
+    finite, higher being better.
+    """
 
     tokens: tuple[int, ...]
     starts: tuple[int, ...]

@@ -3,40 +3,81 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import torch
+from attrs import frozen
 from torch import Tensor, nn
 
 from sonant import lengths
+from sonant.inputs import Item
+from sonant.runtime import Batch
 from sonant.testing import samples
-from sonant.testing.check import Skipped
+from sonant.testing.check import RAISED, Skipped
 from sonant.testing.subject import D_IN, VOCAB_SIZE, Subject
 
 Tensors = dict[str, Tensor]
 _FRAMES = (120, 75, 41)
+SECONDS: Final = (2.0, 1.3, 0.4)
+"""Of the recordings that tasks are shown."""
+_WITH_LENGTHS: Final = ("preprocessor", "encoder", "vocoder", "codec")
+_LOUDNESS: Final = (0.1, 0.3, 1.0)
 LENS: Final = (30, 22, 9)
 """Encoder frames of the utterances that heads and losses are shown."""
 LABEL_LENS: Final = (5, 4, 2)
 
 
-def call(subject: Subject, module: Any, seed: int = 0) -> tuple[Tensor, ...]:
-    """What `module`, built from `subject`, makes of a random batch: its tensors, zero behind the lengths."""
+@frozen
+class Way:
+    """One way of calling a component: the call, and what it is given by name."""
+
+    run: Callable[[], Any]
+    given: Mapping[str, Any]
+    name: str = ""
+
+    @classmethod
+    def of(cls, function: Any, *, name: str = "", **given: Any) -> Way:
+        """`function` with `given` as positional arguments."""
+        return cls(partial(function, *given.values()), given, name)
+
+
+def ways(subject: Subject, built: Any, seed: int = 0) -> list[Way]:
+    """How what was built from `subject` is called, on random input."""
     kind = subject.spec.kind
     if kind == "preprocessor":
-        return _valid(*module(*recordings(module, seed)))
-    if kind in ("encoder", "vocoder"):
-        return _valid(*module(*samples.batch(_FRAMES, D_IN, seed=seed)))
-    if kind == "augmentation":
-        return (module(*samples.batch(_FRAMES, D_IN, seed=seed)),)
+        wav, lens = recordings(built, seed)
+        return [Way.of(built, wav=wav, lens=lens)]
+    if kind in ("encoder", "vocoder", "augmentation"):
+        feats, lens = samples.batch(_FRAMES, D_IN, seed=seed)
+        return [Way.of(built, feats=feats, lens=lens)]
     if kind == "decoder":
-        return tensors(head(module, seed))
+        inputs = head_inputs(built, seed)
+        return [Way(partial(built, **inputs), inputs)]
     if kind == "codec":
-        return (*_valid(*module.encode(*recordings(module, seed))), *_valid(*module.decode(*codes(module, seed))))
+        (wav, lens), (values, frames) = recordings(built, seed), codes(built, seed)
+        return [
+            Way.of(built.encode, name="encode", wav=wav, lens=lens),
+            Way.of(built.decode, name="decode", codes=values, lens=frames),
+        ]
     if kind == "loss":
-        return (module(**loss_inputs(subject, module, seed)).sum().reshape(1),)
+        inputs = loss_inputs(subject, built, seed)
+        return [Way(partial(built, **inputs), inputs)]
     raise Skipped(f"the contract does not say yet how a {kind} is called")
+
+
+def call(subject: Subject, built: Any, seed: int = 0) -> tuple[Tensor, ...]:
+    """What all `ways` of calling it give: tensors of one or more dimensions, zero behind the lengths."""
+    return tuple(tensor for way in ways(subject, built, seed) for tensor in result(subject, way))
+
+
+def result(subject: Subject, way: Way) -> tuple[Tensor, ...]:
+    """The same of one way."""
+    value = way.run()
+    if subject.spec.kind in _WITH_LENGTHS:
+        return _valid(*value)
+    return tuple(tensor if tensor.ndim else tensor.reshape(1) for tensor in tensors(value))
 
 
 def _valid(values: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,9 +86,23 @@ def _valid(values: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def recordings(module: Any, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """`(B, N)` noise of up to a second at the module's `sample_rate`, and the lengths `(B,)`."""
+    """`(B, N)` noise of up to a second at the module's `sample_rate`, louder for another seed, and the lengths `(B,)`."""
     rate = module.sample_rate
-    return samples.batch((rate, rate // 2, rate // 3 + 1), scale=0.1, seed=seed)
+    return samples.batch((rate, rate // 2, rate // 3 + 1), scale=_LOUDNESS[seed % len(_LOUDNESS)], seed=seed)
+
+
+def recorded(model: Any, rows: slice = slice(None)) -> Batch:
+    """Those `rows` of a batch of recordings of `SECONDS`, for a task, padded as far as the longest of them needs it.
+
+    Raises:
+        Skipped: the task has no preprocessor to tell the sample rate.
+    """
+    if not hasattr(model, "preprocessor"):
+        raise Skipped("the contract does not say yet how a task without a preprocessor is run")
+    rate = int(model.preprocessor.sample_rate)
+    wav, lens = samples.batch([int(seconds * rate) for seconds in SECONDS], scale=_LOUDNESS[0])
+    items = tuple(Item(None, f"recording {n}") for n in range(len(SECONDS)))
+    return Batch(wav[rows, : int(lens[rows].max())], lens[rows], items[rows])
 
 
 def codes(module: Any, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -56,42 +111,41 @@ def codes(module: Any, seed: int = 0) -> tuple[Tensor, Tensor]:
     return samples.ids(len(LENS), max(LENS), module.n_codebooks, below=module.codebook_size, seed=seed), lens
 
 
-def labelled(seed: int = 0) -> Tensors:
+def labelled() -> Tensors:
     """`lens`, `labels` and `label_lens` of a batch, with ids also behind the lengths."""
-    labels = samples.ids(len(LABEL_LENS), max(LABEL_LENS), below=VOCAB_SIZE, seed=seed)
+    labels = samples.ids(len(LABEL_LENS), max(LABEL_LENS), below=VOCAB_SIZE)
     return {"lens": torch.tensor(LENS), "labels": labels, "label_lens": torch.tensor(LABEL_LENS)}
 
 
-def head(module: Any, seed: int = 0) -> Any:
-    """What a decoder's `forward` returns in training.
+def head_inputs(module: Any, seed: int = 0) -> Tensors:
+    """What a decoder's `forward` declares by name, as training calls it.
 
     Raises:
-        Skipped: it asks for something that training does not have.
+        Skipped: it needs something that training does not have, and its check of that says so.
     """
     parameter = next(module.parameters(), None) if isinstance(module, nn.Module) else None
     dtype = torch.float32 if parameter is None else parameter.dtype
-    offered = {"enc": samples.batch(LENS, D_IN, seed=seed)[0].to(dtype)} | labelled(seed)
-    return module(**named(module, offered))
+    return named(module, {"enc": samples.batch(LENS, D_IN, seed=seed)[0].to(dtype)} | labelled())
 
 
 def loss_inputs(subject: Subject, loss: Any, seed: int = 0) -> Tensors:
     """What a loss declares by name: a prediction and its target, or the outputs of the nearest decoder with which it runs.
 
     Raises:
-        Skipped: it needs something that no installed decoder returns.
+        Skipped: it needs something that no installed decoder returns, and its check of that says so.
         Exception: what the loss raises, where it runs with none of those decoders that return what it needs.
     """
     frames = samples.noise(len(LENS), max(LENS), D_IN, seed=seed), samples.noise(len(LENS), max(LENS), D_IN, seed=seed + 1)
     regression = {"pred": frames[0], "target": frames[1], "lens": torch.tensor(LENS)}
     if not lacking(loss, regression):
         return named(loss, regression)
-    refused: Exception | None = None
+    refused: BaseException | None = None
     for outputs in _decoder_outputs(subject, seed):
         if lacking(loss, outputs):
             continue
         try:
-            loss(**named(loss, outputs))
-        except Exception as error:  # made for a decoder of another family, or broken
+            loss(**{name: value.clone() for name, value in named(loss, outputs).items()})  # it may write into them
+        except RAISED as error:  # made for a decoder of another family, or broken
             refused = refused or error
         else:
             return named(loss, outputs)
@@ -108,13 +162,14 @@ def _decoder_outputs(subject: Subject, seed: int) -> Iterator[Tensors]:
     for mate in subject.mates("decoder"):
         try:
             with torch.no_grad():
-                outputs = head(mate.build(), seed)
-        except Exception:  # noqa: S112 (its own checks say why)
+                decoder = mate.build()
+                outputs = decoder(**head_inputs(decoder, seed))
+        except RAISED:  # its own checks say why
             continue
         outputs = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
-        yield labelled(seed) | {name: value for name, value in outputs.items() if isinstance(value, Tensor)}
+        yield labelled() | {name: value for name, value in outputs.items() if isinstance(value, Tensor)}
     logits = samples.noise(len(LENS), max(LENS), VOCAB_SIZE + 1, seed=seed)  # a loss may be the only thing in its package
-    yield labelled(seed) | {"logits": logits}
+    yield labelled() | {"logits": logits}
 
 
 def named(module: Any, offered: Tensors) -> Tensors:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from attrs import field, frozen
@@ -15,6 +17,8 @@ from sonant.errors import SonantError
 from sonant.testing import surroundings
 
 Outcome = Literal["passed", "failed", "skipped"]
+RAISED: Final = (Exception, SystemExit)
+"""Whatever the code of a component can raise; some of it is made of scripts, which exit."""
 
 
 class Skipped(Exception):
@@ -49,14 +53,18 @@ def require(condition: object, message: str) -> None:
 
 
 def run(check: Check) -> tuple[Outcome, str]:
-    """Whether a promise is kept, and the remark, fault or reason that goes with it."""
+    """Whether a promise is kept, and the remark, fault or reason that goes with it.
+
+    What a component prints goes to standard error: standard output is for the report.
+    """
     try:
-        return "passed", check()
+        with redirect_stdout(sys.stderr):
+            return "passed", check()
     except Skipped as reason:
         return "skipped", str(reason)
     except AssertionError as fault:
         return "failed", str(fault)
-    except Exception as error:  # whatever a component can raise
+    except RAISED as error:
         return "failed", explain(error)
 
 

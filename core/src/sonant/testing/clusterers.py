@@ -48,6 +48,18 @@ def number_of_speakers(subject: Subject) -> None:
 
 
 @torch.no_grad()
+def tells_speakers_apart(subject: Subject) -> None:
+    """Three speakers that nobody confuses are told apart, where their number is known."""
+    found = subject.build()(_embeddings(), n_speakers=_SPEAKERS)
+    speakers = torch.arange(_SPEAKERS).repeat_interleave(_EACH)
+    same = found[:, None] == found[None]  # (N, N)
+    require(
+        same.equal(speakers[:, None] == speakers[None]),
+        f"{_SPEAKERS} groups of {_EACH} embeddings each, far apart and with n_speakers={_SPEAKERS}, became {found.tolist()}",
+    )
+
+
+@torch.no_grad()
 def one_embedding(subject: Subject) -> None:
     """A single embedding is the first speaker."""
     built, embedding = subject.build(), _embeddings()[:1]
@@ -70,4 +82,4 @@ def order_of_the_pieces(subject: Subject) -> None:
         )
 
 
-CHECKS = (labels, number_of_speakers, one_embedding, order_of_the_pieces)
+CHECKS = (labels, number_of_speakers, tells_speakers_apart, one_embedding, order_of_the_pieces)

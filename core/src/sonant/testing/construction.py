@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sonant.testing import surroundings
 from sonant.testing.attributes import faults
-from sonant.testing.check import Skipped, explain, require
+from sonant.testing.check import RAISED, Skipped, explain, require
 from sonant.testing.subject import Subject
 
 
@@ -14,7 +14,7 @@ def builds(subject: Subject) -> None:
         subject.construct()
     except Skipped:
         raise
-    except Exception as error:
+    except RAISED as error:
         raise AssertionError(f"cannot be built from its tiny config: {explain(error.__cause__ or error)}") from error
 
 

@@ -22,6 +22,7 @@ from sonant.plugins import Plugin
 from sonant.registry import Registered
 from sonant.spec import KINDS
 from sonant.testing import (
+    arguments,
     augmentations,
     clusterers,
     codecs,
@@ -54,18 +55,18 @@ EVERY_PLUGIN: Final[tuple[Promise, ...]] = (*imports.CHECKS, *distribution.CHECK
 EVERY_KERNEL: Final[tuple[Promise, ...]] = kernels.CHECKS
 EVERY_KIND: Final[tuple[Promise, ...]] = (*specs.CHECKS, *construction.CHECKS)
 BY_KIND: Final[dict[str, tuple[Promise, ...]]] = {
-    "task": tasks.CHECKS,
-    "preprocessor": (*preprocessors.CHECKS, *modules.CHECKS),
-    "augmentation": (*augmentations.CHECKS, *modules.CHECKS),
-    "encoder": (*encoders.CHECKS, *modules.CHECKS),
-    "decoder": (*decoders.CHECKS, *modules.CHECKS),
-    "search": decoders.SEARCHING,
-    "tokenizer": tokenizers.CHECKS,
-    "text_frontend": text_frontends.CHECKS,
-    "vocoder": (*vocoders.CHECKS, *modules.CHECKS),
-    "codec": (*codecs.CHECKS, *modules.WITHOUT_GRADIENT),
-    "clusterer": clusterers.CHECKS,
-    "loss": (*losses.CHECKS, *modules.IN_FLOAT32),
+    "task": (*tasks.CHECKS, *arguments.LEFT_ALONE),
+    "preprocessor": (*preprocessors.CHECKS, *arguments.CHECKS, *modules.CHECKS),
+    "augmentation": (*augmentations.CHECKS, *arguments.LEFT_ALONE, *modules.CHECKS),
+    "encoder": (*encoders.CHECKS, *arguments.CHECKS, *modules.CHECKS),
+    "decoder": (*decoders.CHECKS, *arguments.CHECKS, *modules.CHECKS),
+    "search": (*decoders.SEARCHING, *arguments.LEFT_ALONE),
+    "tokenizer": (*tokenizers.CHECKS, *arguments.LEFT_ALONE),
+    "text_frontend": (*text_frontends.CHECKS, *arguments.LEFT_ALONE),
+    "vocoder": (*vocoders.CHECKS, *arguments.CHECKS, *modules.CHECKS),
+    "codec": (*codecs.CHECKS, *arguments.CHECKS, *modules.WITHOUT_GRADIENT),
+    "clusterer": (*clusterers.CHECKS, *arguments.LEFT_ALONE),
+    "loss": (*losses.CHECKS, *arguments.CHECKS, *modules.IN_FLOAT32),
     "optimizer": optimizers.CHECKS,
     "scheduler": schedulers.CHECKS,
 }

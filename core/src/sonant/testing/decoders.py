@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from typing import Final
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from sonant import registry
-from sonant.build import instantiate
-from sonant.config import fill_section
-from sonant.errors import SonantError
 from sonant.protocols import Hypothesis
-from sonant.testing import samples
-from sonant.testing.check import Skipped, require
+from sonant.testing import calls, samples
+from sonant.testing.check import RAISED, Skipped, explain, require
+from sonant.testing.pairing import LENS, decoder_for, findings, named_search, pair, search_of, utterances
 from sonant.testing.subject import D_IN, VOCAB_SIZE, Subject
 
-Find = Callable[[Tensor, Tensor], Sequence[Hypothesis]]
-_LENS = (16, 9, 4)
-_SPREAD = 3.0  # encoder output wide enough for an untrained head to find many labels
+_BEYOND: Final = 8  # frames by which a token may outlast its utterance: the longest duration of published TDT heads
+_TOO_FEW: Final = "does not give one hypothesis an utterance"
+_NOTHING: Final = "with random weights it finds no labels in noise"
 
 
 def attributes(subject: Subject) -> None:
@@ -31,13 +28,14 @@ def attributes(subject: Subject) -> None:
 
 
 def names_its_search(subject: Subject) -> None:
-    """`search` is the name of an installed search."""
-    name = getattr(subject.build(), "search", None)
+    """`search` is the name of an installed search, which can be built with its defaults."""
+    built = subject.build()
+    name = getattr(built, "search", None)
     require(isinstance(name, str), f"its search is {name!r}, not the name of a search component")
     try:
-        registry.current().get("search", str(name))
-    except SonantError as error:
-        raise AssertionError(f"its search cannot be found: {error}") from error
+        named_search(built)
+    except RAISED as error:
+        raise AssertionError(f"its search cannot be used: {explain(error)}") from error
 
 
 def search_reads_its_family(subject: Subject) -> None:
@@ -45,50 +43,41 @@ def search_reads_its_family(subject: Subject) -> None:
     built = subject.build()
     if not isinstance(getattr(built, "family", None), str):
         raise Skipped("its attributes are not usable")
-    families = getattr(_search_of(built), "families", (built.family,))
+    families = getattr(search_of(built), "families", (built.family,))
     require(
         built.family in families,
         f"its search {built.search!r} reads {' and '.join(families)} heads, and its family is {built.family!r}",
     )
 
 
-def _search_of(decoder: Any) -> Any:
-    try:
-        return instantiate(fill_section("search", decoder.search, "search"), "search", {})
-    except (SonantError, AttributeError) as error:
-        raise Skipped("its search cannot be built") from error
-
-
-def _pair(subject: Subject) -> Find:
-    """A decoder with its search, or a search with the nearest decoder that names it."""
+def asks_for_what_training_has(subject: Subject) -> None:
+    """A module's `forward` needs nothing but `enc`, `lens`, `labels` and `label_lens`."""
     built = subject.build()
-    if subject.spec.kind == "search":
-        decoder = _decoder_for(subject)
-        return lambda enc, lens: built(decoder, enc, lens)
-    search = _search_of(built)
-    return lambda enc, lens: search(built, enc, lens)
+    if not isinstance(built, nn.Module):
+        raise Skipped("not a torch.nn.Module")
+    offered = ("enc", *calls.labelled())
+    unknown = calls.lacking(built, offered)
+    require(not unknown, f"its forward needs {', '.join(unknown)}, and training offers {', '.join(offered)}")
 
 
-def _decoder_for(search: Subject) -> Any:
-    for mate in search.mates("decoder"):
-        try:
-            decoder = mate.build()
-        except Skipped:
-            continue
-        if getattr(decoder, "search", None) == search.spec.name:
-            return decoder
-    raise Skipped("no installed decoder names it")
+def has_a_decoder(subject: Subject) -> None:
+    """Some installed decoder names it, or is of one of its `families`; without one it cannot be tried."""
+    families = getattr(subject.build(), "families", ())
+    require(
+        decoder_for(subject) is not None,
+        f"no installed decoder names it or is of its families ({', '.join(families) or 'it states none'}): "
+        "state families, and install a decoder of them for the tests",
+    )
 
 
 @torch.no_grad()
 def hypotheses(subject: Subject) -> None:
-    """One hypothesis an utterance: ids of the vocabulary, each with its first frame and its end, in order."""
-    found = _pair(subject)(*samples.batch(_LENS, D_IN, scale=_SPREAD))
-    require(len(found) == len(_LENS), f"{len(_LENS)} utterances gave {len(found)} hypotheses")
-    if not any(hypothesis.tokens for hypothesis in found):
-        raise Skipped("with random weights it finds no labels in noise")
-    for hypothesis, length in zip(found, _LENS, strict=True):
+    """One hypothesis an utterance: ids of the vocabulary, each with its first frame and its end, in order, and a finite score."""
+    (found,) = findings(pair(subject), 1)
+    require(len(found) == len(LENS), f"{len(LENS)} utterances gave {len(found)} hypotheses")
+    for hypothesis, length in zip(found, LENS, strict=True):
         _check(hypothesis, length)
+    require(any(hypothesis.tokens for hypothesis in found), f"{_NOTHING}, however loud: nothing that it finds can be checked")
 
 
 def _check(found: Hypothesis, frames: int) -> None:
@@ -100,17 +89,22 @@ def _check(found: Hypothesis, frames: int) -> None:
     require(list(found.starts) == sorted(found.starts), f"the starts go back: {gave}")
     require(all(0 <= s < frames for s in found.starts), f"a token starts outside the utterance: {gave}")
     require(all(s <= e for s, e in zip(found.starts, found.ends, strict=True)), f"a token ends before it starts: {gave}")
+    require(
+        all(e <= frames + _BEYOND for e in found.ends),
+        f"a token ends more than {_BEYOND} frames behind the utterance; ends are encoder frames: {gave}",
+    )
+    require(math.isfinite(found.score), f"the score is not finite: {gave}")
 
 
 @torch.no_grad()
 def batch_invariance(subject: Subject) -> None:
     """An utterance gives the same hypothesis alone and in any batch."""
-    find = _pair(subject)
-    enc, lens = samples.batch(_LENS, D_IN, scale=_SPREAD)
+    find = pair(subject)
+    enc, lens = utterances()
     found = find(enc, lens)
-    if len(found) != len(_LENS):
-        raise Skipped("does not give one hypothesis an utterance")
-    for row, (together, length) in enumerate(zip(found, _LENS, strict=True)):
+    if len(found) != len(LENS):
+        raise Skipped(_TOO_FEW)
+    for row, (together, length) in enumerate(zip(found, LENS, strict=True)):
         alone = find(enc[row : row + 1, :length], lens[row : row + 1])[0]
         require(
             (alone.tokens, alone.starts, alone.ends) == (together.tokens, together.starts, together.ends),
@@ -119,14 +113,26 @@ def batch_invariance(subject: Subject) -> None:
 
 
 @torch.no_grad()
+def another_utterance_gives_another_hypothesis(subject: Subject) -> None:
+    """What is found depends on what was said."""
+    first, second = findings(pair(subject), 2)
+    if not any(getattr(hypothesis, "tokens", True) for hypothesis in (*first, *second)):
+        raise Skipped(_NOTHING)
+    require(first != second, f"other utterances of noise give the same hypotheses: {first[0]}")
+
+
+@torch.no_grad()
 def empty_utterances(subject: Subject) -> None:
     """An utterance without frames has no tokens, alone and in a batch."""
-    find = _pair(subject)
+    find = pair(subject)
     for lens in ((0,), (9, 0)):
         enc = samples.noise(len(lens), 9, D_IN)
-        last = find(enc, torch.tensor(lens))[-1]
-        require(not last.tokens, f"an utterance of no frames gave {last}")
+        found = find(enc, torch.tensor(lens))
+        if len(found) != len(lens):
+            raise Skipped(_TOO_FEW)
+        require(not found[-1].tokens, f"an utterance of no frames gave {found[-1]}")
 
 
-SEARCHING = (hypotheses, batch_invariance, empty_utterances)
-CHECKS = (attributes, names_its_search, search_reads_its_family, *SEARCHING)
+_BOTH = (hypotheses, batch_invariance, another_utterance_gives_another_hypothesis, empty_utterances)
+SEARCHING = (has_a_decoder, *_BOTH)
+CHECKS = (attributes, names_its_search, search_reads_its_family, asks_for_what_training_has, *_BOTH)

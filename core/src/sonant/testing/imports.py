@@ -20,8 +20,8 @@ def _probe(module: str, configs: tuple[str, ...], path: tuple[str, ...]) -> dict
     job = {"path": path, "plugin": module, "configs": configs}
     command = [sys.executable, "-P", probe.__file__]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False)  # noqa: S603
-    require(done.returncode == 0, f"{module} does not import in a fresh process:\n{done.stderr.strip()}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    require(done.returncode == 0 and done.stdout, f"{module} does not import in a fresh process:\n{done.stderr.strip()}")
+    return dict(json.loads(done.stdout))
 
 
 def _measure(plugin: Plugin) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from attrs import frozen
 from sonant import config, kernels
 from sonant.plugins import Plugin
 from sonant.spec import KernelSpec
-from sonant.testing.check import Skipped, explain, require
+from sonant.testing.check import RAISED, Skipped, explain, require
 
 
 @frozen
@@ -34,7 +34,7 @@ def loads(kernel: Kernel) -> None:
     triton = "triton" in kernel.spec.requires and not kernels.REQUIREMENTS["triton"]("cpu")
     try:
         target = config.load_target(kernel.spec.target, f"{kernel.label} ({kernel.plugin.label})")
-    except Exception as error:  # whatever importing it can raise
+    except RAISED as error:
         if triton:
             raise Skipped("needs triton, which is not installed here") from error
         raise AssertionError(explain(error)) from error

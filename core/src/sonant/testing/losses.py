@@ -12,7 +12,7 @@ from torch import Tensor
 from sonant import lengths
 from sonant.testing import compare, samples
 from sonant.testing.calls import LABEL_LENS, LENS, Tensors, loss_inputs
-from sonant.testing.check import Skipped, require
+from sonant.testing.check import RAISED, Skipped, require
 from sonant.testing.specs import docstrings
 from sonant.testing.subject import VOCAB_SIZE, Subject
 
@@ -47,6 +47,17 @@ def reduction_stated(subject: Subject) -> None:
         any(_REDUCTION.search(text) for text in docstrings(subject.target, "forward", "__call__")),
         "its docstring does not state the reduction: say whether it is a sum or a mean, and over what",
     )
+
+
+def asks_for_what_there_is(subject: Subject) -> None:
+    """What it asks for is something that training has, or that some installed decoder returns."""
+    built = subject.build()
+    try:
+        loss_inputs(subject, built)
+    except Skipped as reason:
+        raise AssertionError(str(reason)) from reason
+    except RAISED:
+        raise Skipped("does not give one finite number") from None
 
 
 def one_finite_number(subject: Subject) -> None:
@@ -118,6 +129,7 @@ def deterministic(subject: Subject) -> None:
 
 CHECKS = (
     reduction_stated,
+    asks_for_what_there_is,
     one_finite_number,
     padding_invariance,
     gradients_reach_the_model,

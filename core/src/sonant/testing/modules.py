@@ -81,9 +81,7 @@ def gradients_reach_every_parameter(subject: Subject) -> None:
     wanted = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not wanted:
         raise Skipped("has no parameters to train")
-    with torch.no_grad():
-        for seed, parameter in enumerate(wanted.values()):  # off the zeros that some start from, where others get no gradient
-            parameter.add_(0.02 * samples.noise(*parameter.shape, seed=seed))
+    samples.stir(module)  # zeros that some parameters start from leave others without a gradient
     results = [t for t in call(subject, module) if t.requires_grad]
     require(results, "nothing that it returns has a gradient")
     torch.stack([(t.float() * samples.noise(*t.shape, seed=7)).sum() for t in results]).sum().backward()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sonant.testing import samples
-from sonant.testing.check import Skipped, explain, require
+from sonant.testing.check import RAISED, Skipped, explain, require
 from sonant.testing.subject import Subject
 
 _STEPS = 50
@@ -109,7 +109,7 @@ def honours_groups(subject: Subject) -> None:
     _build(subject, [still, moving])  # without groups, or there is nothing to compare
     try:
         optimizer = subject.construct(params=[{"params": [still], "lr": 0.0}, {"params": [moving]}])
-    except Exception as error:
+    except RAISED as error:
         raise AssertionError(f"cannot be built with groups of parameters: {explain(error.__cause__ or error)}") from error
     _run(optimizer, [still, moving], 3)
     require(still.equal(before[0]), "parameters of a group with lr 0 are moved: take the learning rate from each group")

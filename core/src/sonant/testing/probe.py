@@ -1,6 +1,6 @@
 """Run as a script: what importing a plugin's light modules costs, and whether it brings in torch.
 
-Reads a job from standard input and answers with JSON on the last line of standard output.
+Reads a job from standard input and answers with JSON on standard output.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Watch:
 
 def main() -> None:
     """Import what the job names, with the job's `sys.path`."""
-    job = json.load(sys.stdin)
+    job, answer = json.load(sys.stdin), sys.stdout
+    sys.stdout = sys.stderr  # what the plugin prints is no part of the answer
     sys.path[:] = job["path"]
     importlib.import_module("sonant.hooks")  # not the plugin's own cost
     importlib.import_module("sonant.spec")
@@ -38,10 +39,9 @@ def main() -> None:
     importlib.import_module(job["plugin"])
     seconds = time.process_time() - start
     for module in job["configs"]:
-        with contextlib.suppress(Exception):  # each component's own checks report it
+        with contextlib.suppress(Exception, SystemExit):  # each component's own checks report it
             importlib.import_module(module)
-    print()
-    print(json.dumps({"seconds": seconds, "torch": watch.asker if "torch" in sys.modules else None}))
+    print(json.dumps({"seconds": seconds, "torch": watch.asker if "torch" in sys.modules else None}), file=answer)
 
 
 if __name__ == "__main__":

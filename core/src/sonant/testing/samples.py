@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sonant import lengths
 
@@ -33,3 +33,10 @@ def poisoned(values: Tensor, lens: Tensor) -> Tensor:
     """`values` `(B, T, …)` with everything behind the lengths replaced."""
     valid = lengths.mask(lens, values.shape[1])
     return torch.where(valid.reshape(*valid.shape, *[1] * (values.ndim - 2)), values, POISON * values.sign())
+
+
+@torch.no_grad()
+def stir(module: nn.Module) -> None:
+    """Move all parameters that are trained a little: some start from zeros, with which nothing else matters."""
+    for seed, parameter in enumerate(p for p in module.parameters() if p.requires_grad):
+        parameter.add_(0.02 * noise(*parameter.shape, seed=seed).to(parameter.dtype))

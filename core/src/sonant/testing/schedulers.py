@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sonant.testing import samples
-from sonant.testing.check import require
+from sonant.testing.check import RAISED, require
 from sonant.testing.optimizers import saved_and_read
 from sonant.testing.subject import MAX_STEPS, Subject
 
@@ -79,7 +79,7 @@ def outlasts_the_run(subject: Subject) -> None:
     run.walk(MAX_STEPS)
     try:
         rates = [rate for step in run.walk(MAX_STEPS) for rate in step]
-    except Exception as error:
+    except RAISED as error:
         raise AssertionError(f"stepped beyond max_steps={MAX_STEPS}, it raises {type(error).__name__}: {error}") from error
     require(all(math.isfinite(rate) and rate >= 0 for rate in rates), f"beyond max_steps the learning rates are {rates[:4]} …")
 

@@ -12,25 +12,26 @@ from attrs.exceptions import FrozenError
 from sonant import config
 from sonant.config import Section
 from sonant.errors import ConfigError
-from sonant.testing.check import explain, require
+from sonant.testing.check import RAISED, explain, require
 from sonant.testing.subject import Subject
 
 _NOT_ITS_OWN: Final = ("builtins", "torch", "typing", "abc")
 
 
 def loads(subject: Subject) -> None:
-    """Everything that the spec names can be imported."""
+    """Everything that the spec names can be imported, and its config is an attrs class."""
     spec = subject.spec
     named = {"target": spec.target, "config": spec.config, "tiny_files": spec.tiny_files}
     named |= {"nemo mapping": spec.nemo.mapping} if spec.nemo else {}
     faults = [fault for what, name in named.items() if name and (fault := _load_fault(what, name))]
     require(not faults, "; ".join(faults))
+    config.config_class(subject.component)
 
 
 def _load_fault(what: str, name: str) -> str:
     try:
         config.load_target(name, f"its {what}")
-    except Exception as error:  # whatever importing it can raise
+    except RAISED as error:
         return explain(error)
     return ""
 
@@ -82,8 +83,12 @@ def fields_have_help(subject: Subject) -> None:
 
 def tiny_config_fills(subject: Subject) -> None:
     """`tiny` fits the config class."""
-    if not subject.spec.tiny:
-        _ = subject.section  # skips, and says why, where values are required
+    missing = [f.name for f in attrs.fields(subject.config_class) if f.default is attrs.NOTHING and f.init]
+    example = "{" + ", ".join(f'"{name}": …' for name in missing) + "}"
+    require(
+        subject.spec.tiny or not missing,
+        f"its spec has no tiny config, and {', '.join(missing)} must be given: write tiny={example} into the spec",
+    )
     subject.fill(subject.spec.tiny)
 
 

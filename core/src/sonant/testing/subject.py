@@ -7,17 +7,17 @@ from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, Final
 
-import attrs
 import torch
 
 from sonant import config, registry
 from sonant.build import assemble, instantiate
 from sonant.config import ModelConfig, Section
+from sonant.errors import ConfigError
 from sonant.files import Files
 from sonant.registry import Registered
 from sonant.spec import ComponentSpec
 from sonant.testing.attributes import faults
-from sonant.testing.check import Skipped
+from sonant.testing.check import RAISED, Skipped
 
 D_IN: Final = 16
 VOCAB_SIZE: Final = 12
@@ -69,7 +69,7 @@ class Subject:
         """
         try:
             return config.config_class(self.component)
-        except Exception as error:  # whatever importing it can raise
+        except RAISED as error:
             raise Skipped("its config does not load") from error
 
     @property
@@ -81,7 +81,7 @@ class Subject:
         """
         try:
             return config.load_target(self.spec.target, config.label(self.component))
-        except Exception as error:
+        except RAISED as error:
             raise Skipped("its target does not load") from error
 
     def fill(self, values: Mapping[str, Any]) -> Any:
@@ -93,22 +93,14 @@ class Subject:
         """Its filled tiny config, a new one every time.
 
         Raises:
-            Skipped: it has none, or it does not fill.
+            Skipped: it does not fill, and the check `tiny config fills` says why.
         """
         try:
-            cls = self.config_class
-            if not self.spec.tiny:
-                self._skip_if_required(cls)
             return Section(self.component, self.fill(self.spec.tiny))
         except Skipped:
             raise
-        except Exception as error:
+        except RAISED as error:
             raise Skipped("its tiny config does not fill") from error
-
-    def _skip_if_required(self, cls: type) -> None:
-        required = [f.name for f in attrs.fields(cls) if f.default is attrs.NOTHING and f.init]
-        if required:
-            raise Skipped(f"its spec has no tiny config, and {', '.join(required)} must be given")
 
     @cached_property
     def members(self) -> dict[str, bytes]:
@@ -121,7 +113,7 @@ class Subject:
             return {}
         try:
             files = config.load_target(self.spec.tiny_files, config.label(self.component))
-        except Exception as error:
+        except RAISED as error:
             raise Skipped("its tiny_files do not load") from error
         return dict(files())
 
@@ -146,7 +138,7 @@ class Subject:
             built = self.construct(section, seed=seed, **sizes)
         except Skipped:
             raise
-        except Exception as error:
+        except RAISED as error:
             raise Skipped("does not build") from error
         return built.eval() if isinstance(built, torch.nn.Module) else built
 
@@ -181,11 +173,15 @@ def _assemble(task: Subject, section: Section) -> Any:
 
 
 def _part(task: Subject, kind: str) -> Subject:
-    """The nearest component of `kind` with a usable tiny config."""
+    """The nearest component of `kind` with a usable tiny config.
+
+    Raises:
+        ConfigError: there is none.
+    """
     for found in task.mates(kind):
         try:
             _ = found.section
         except Skipped:
             continue
         return found
-    raise Skipped(f"no {kind} with a tiny config is installed to build it with")
+    raise ConfigError(f"no {kind} with a tiny config is installed to build it with; write one, or install one for the tests")

@@ -36,6 +36,13 @@ def ids(subject: Subject) -> None:
         require(isinstance(again, str), f"decode gives a {type(again).__name__}, not text")
 
 
+def tells_texts_apart(subject: Subject) -> None:
+    """Texts do not all have one and the same id."""
+    built = subject.build()
+    found = {id for ids in _spoken(built).values() for id in ids}
+    require(len(found) != 1 or built.vocab_size == 1, f"texts in several scripts have no other id than {found}")
+
+
 def empty_text(subject: Subject) -> None:
     """The empty text, and one of blanks, are texts too."""
     built = subject.build()
@@ -55,4 +62,4 @@ def deterministic(subject: Subject) -> None:
             require(again == found, f"the text {text!r}, encoded {what}, has other ids: {found} became {again}")
 
 
-CHECKS = (attributes, ids, empty_text, deterministic)
+CHECKS = (attributes, ids, tells_texts_apart, empty_text, deterministic)

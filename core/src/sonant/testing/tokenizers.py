@@ -30,6 +30,20 @@ def text_round_trip(subject: Subject) -> None:
         require(_plain(again) == _plain(text), f"the text {text!r} comes back as {again!r}")
 
 
+def tells_texts_apart(subject: Subject) -> None:
+    """Its texts do not all have one and the same id."""
+    built = subject.build()
+    found = {}
+    for text in sorted({built.decode([i]) for i in range(built.vocab_size)}):
+        try:
+            found[text] = list(built.encode(text))
+        except ValueError:  # not a text this tokenizer takes
+            continue
+    used = {id for ids in found.values() for id in ids}
+    texts = [text for text, ids in found.items() if ids]
+    require(len(used) != 1 or len(texts) < 2, f"the texts {', '.join(map(repr, texts[:4]))} … have no other id than {used}")
+
+
 def _texts(tokenizer: Any) -> list[str]:
     """Random sequences of those ids whose text, alone, encodes to something and comes back."""
     alone = [i for i in range(tokenizer.vocab_size) if _comes_back(tokenizer, i)]
@@ -50,4 +64,4 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-CHECKS = (attributes, vocabulary, text_round_trip)
+CHECKS = (attributes, vocabulary, text_round_trip, tells_texts_apart)

@@ -51,3 +51,19 @@ class OneFrameDeviation(Grid):
         wav, counts = super().decode(codes, lens)
         frames = (lens - 1)[:, None].to(wav.dtype)
         return wav * (wav.abs() / frames).masked_fill(~mask(counts, wav.shape[1]), 0.0), counts
+
+
+class WritesCodes(Grid):
+    def decode(self, codes, lens):
+        return super().decode(codes.masked_fill_(~mask(lens, codes.shape[1])[..., None], 0), lens)
+
+
+class Deaf(Grid):
+    def round(self, values):
+        return super().round(values) * 0
+
+
+class Mute(Grid):
+    def decode(self, codes, lens):
+        wav, lens = super().decode(codes, lens)
+        return wav * 0, lens

@@ -86,3 +86,30 @@ class SpareWeights(Weighted):
     def __init__(self, config, *, vocab_size):
         super().__init__(config, vocab_size=vocab_size)
         self.spare = nn.Parameter(torch.zeros(3))
+
+
+class Unheard:
+    """The sum of something that no head returns."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def __call__(self, heat):
+        return heat.sum()
+
+
+class WritesLogits(FirstLabel):
+    """The mean over frames."""
+
+    def __call__(self, logits, lens, labels):
+        with torch.no_grad():
+            logits.masked_fill_(~mask(lens, logits.shape[1])[..., None], 0.0)
+        return super().__call__(logits, lens, labels)
+
+
+class AlwaysZero(FirstLabel):
+    """The mean over frames."""
+
+    def __call__(self, logits, lens, labels):
+        value = super().__call__(logits, lens, labels)
+        return value - value.detach()

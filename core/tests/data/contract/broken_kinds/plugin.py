@@ -19,6 +19,9 @@ _BY_KIND = {
         "drops_at_random",
         "forgets_its_scale",
         "spare_weights",
+        "unheard",
+        "writes_logits",
+        "always_zero",
     ),
     "optimizer": (
         "Rate",
@@ -32,7 +35,17 @@ _BY_KIND = {
         "shared_rate",
     ),
     "scheduler": ("Warmup", "negative", "tells_another", "all_zero", "forgets", "stops", "one_for_all"),
-    "vocoder": ("Empty", "other_width", "no_rate", "three_dimensions", "too_few_samples", "normalizes", "one_frame_deviation"),
+    "vocoder": (
+        "Empty",
+        "other_width",
+        "no_rate",
+        "three_dimensions",
+        "too_few_samples",
+        "normalizes",
+        "one_frame_deviation",
+        "writes_features",
+        "zeros",
+    ),
     "codec": (
         "Grid",
         "no_size",
@@ -43,9 +56,21 @@ _BY_KIND = {
         "hears_padding",
         "decodes_padding",
         "one_frame_deviation",
+        "writes_codes",
+        "deaf",
+        "mute",
     ),
-    "clusterer": ("Empty", "from_one", "int32", "ignores_the_number", "needs_two", "order_matters"),
-    "text_frontend": ("Empty", "no_size", "ids_from_one", "silent", "no_empty_text", "grows"),
+    "clusterer": (
+        "Empty",
+        "from_one",
+        "int32",
+        "ignores_the_number",
+        "needs_two",
+        "order_matters",
+        "by_rank",
+        "writes_embeddings",
+    ),
+    "text_frontend": ("Empty", "no_size", "ids_from_one", "silent", "no_empty_text", "grows", "one_id", "takes_ids_away"),
 }
 
 

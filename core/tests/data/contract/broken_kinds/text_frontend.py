@@ -45,3 +45,15 @@ class Grows(Letters):
 
     def decode(self, ids):
         return "".join(self.symbols[i] for i in ids if i < len(self.symbols))
+
+
+class OneId(Letters):
+    def encode(self, text):
+        return [0 for _ in super().encode(text)]
+
+
+class TakesIdsAway(Letters):
+    def decode(self, ids):
+        text = super().decode(ids)
+        ids.clear()
+        return text

@@ -45,3 +45,14 @@ class OneFrameDeviation(Blocks):
         distances = (feats - feats.sum(1, keepdim=True) / count).masked_fill(~valid, 0.0)
         variance = distances.square().sum(1, keepdim=True) / (count - 1)
         return super().forward(feats / variance.sqrt(), lens)
+
+
+class WritesFeatures(Blocks):
+    def forward(self, feats, lens):
+        return super().forward(feats.clamp_(-1, 1), lens)
+
+
+class Zeros(Blocks):
+    def forward(self, feats, lens):
+        wav, lens = super().forward(feats, lens)
+        return wav - wav.detach(), lens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,28 @@ class Unwritable:
 @frozen(kw_only=True, slots=False)
 class Indulgent(dict[str, Any]):
     width: int = _width()
+
+
+@frozen(kw_only=True)
+class Named:
+    width: int = field(metadata={"help": "width"})
+
+
+@frozen(kw_only=True)
+class Raises:
+    width: int = _width()
+
+    def __attrs_post_init__(self):
+        raise ValueError("no width is wide enough")
+
+
+@frozen(kw_only=True)
+class Exits:
+    width: int = _width()
+
+    def __attrs_post_init__(self):
+        sys.exit("no width is wide enough")
+
+
+class Plain:
+    width = 256

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 
 import torch
 from good_parts.encoder import RunningMean, WholeMean
@@ -19,6 +20,11 @@ def nameless(config, *, d_in):
 class Raises(RunningMean):
     def __init__(self, config, *, d_in):
         raise RuntimeError("no such luck")
+
+
+class Exits(RunningMean):
+    def __init__(self, config, *, d_in):
+        sys.exit("no such luck")
 
 
 class WritesEnvironment(RunningMean):
@@ -174,3 +180,25 @@ class ForgetsBetweenPieces(RunningMean):
 class LosesTheLastPiece(RunningMean):
     def step(self, feats, lens, state, *, last=False):
         return super().step(feats, lens, state, last=False)
+
+
+class WritesFeatures(RunningMean):
+    def forward(self, feats, lens):
+        feats.masked_fill_(~lengths.mask(lens, feats.shape[1])[..., None], 0.0)
+        return super().forward(feats, lens)
+
+
+class WritesWhileStreaming(RunningMean):
+    def step(self, feats, lens, state, *, last=False):
+        feats.masked_fill_(~lengths.mask(lens, feats.shape[1])[..., None], 0.0)
+        return super().step(feats, lens, state, last=last)
+
+
+class WritesLengths(RunningMean):
+    def forward(self, feats, lens):
+        return super().forward(feats, lens.clamp_(max=feats.shape[1]))
+
+
+class Deaf(RunningMean):
+    def pairs(self, feats, lens):
+        return super().pairs(torch.ones_like(feats), lens)

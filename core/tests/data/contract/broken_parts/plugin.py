@@ -46,6 +46,10 @@ def _encoders():
         ("no_docstring", "RunningMean", {"target": "broken_parts.encoder:nameless"}),
         ("no_target", "RunningMean", {"target": "broken_parts.encoder:Gone"}),
         ("no_config", "Gone", {}),
+        ("no_tiny", "Named", {}),
+        ("config_raises", "Raises", {}),
+        ("config_exits", "Exits", {}),
+        ("config_is_no_class", "Plain", {}),
         ("no_mapping", "RunningMean", {"nemo": NemoSpec(mapping="broken_parts.nemo:MAPPING")}),
     ]
     for name, config, more in specs:
@@ -66,6 +70,7 @@ _BY_KIND = {
     "encoder": (
         "RunningMean",
         "raises",
+        "exits",
         "writes_environment",
         "changes_folder",
         "changes_dtype",
@@ -89,6 +94,10 @@ _BY_KIND = {
         "fails_on_nothing",
         "forgets_between_pieces",
         "loses_the_last_piece",
+        "writes_features",
+        "writes_while_streaming",
+        "writes_lengths",
+        "deaf",
     ),
     "preprocessor": (
         "Blocks",
@@ -97,9 +106,20 @@ _BY_KIND = {
         "int32_lengths",
         "normalizes_padding",
         "one_frame_deviation",
+        "writes_samples",
+        "deaf",
     ),
-    "augmentation": ("Empty", "always", "shortens", "never"),
-    "decoder": ("Empty", "other_width", "unknown_search", "no_family", "of_another_family"),
+    "augmentation": ("Empty", "always", "shortens", "never", "writes_in_training"),
+    "decoder": (
+        "Empty",
+        "other_width",
+        "unknown_search",
+        "no_family",
+        "of_another_family",
+        "asks_speakers",
+        "writes_vectors",
+        "deaf",
+    ),
     "search": (
         "Empty",
         "one_for_all",
@@ -111,13 +131,30 @@ _BY_KIND = {
         "searches_padding",
         "always_one",
         "finds_nothing",
+        "deaf",
+        "ends_in_samples",
+        "infinite_score",
+        "writes_vectors",
+        "exits",
+        "reads_words",
+        "gives_none",
     ),
-    "tokenizer": ("Letters", "no_files", "counts_wrong", "numbered_pieces", "ids_from_one", "writes_backwards", "only_reads"),
+    "tokenizer": (
+        "Letters",
+        "no_files",
+        "counts_wrong",
+        "numbered_pieces",
+        "ids_from_one",
+        "writes_backwards",
+        "only_reads",
+        "one_id",
+        "takes_ids_away",
+    ),
 }
 
 
 @hookimpl
 def sonant_components():
     named = [_spec(kind, name, config) for kind, (config, *names) in _BY_KIND.items() for name in names]
-    carriers = [_spec("decoder", f"carries_{name}", "Empty") for name in _BY_KIND["search"][1:]]
+    carriers = [_spec("decoder", f"carries_{name}", "Empty") for name in _BY_KIND["search"][1:-2]]
     return [*_encoders(), *named, *carriers]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import attrs
+import torch
 from good_parts.search import Best
 
 from sonant.protocols import Hypothesis
@@ -64,3 +67,45 @@ class AlwaysOne(Best):
 class FindsNothing(Best):
     def read(self, labels, blank):
         return super().read([], blank)
+
+
+class Deaf(Best):
+    def __call__(self, decoder, enc, lens):
+        return super().__call__(decoder, torch.ones_like(enc), lens)
+
+    def read(self, labels, blank):
+        return super().read([0] * len(labels), blank)
+
+
+class EndsInSamples(Best):
+    def read(self, labels, blank):
+        found = super().read(labels, blank)
+        return attrs.evolve(found, ends=tuple(640 * end for end in found.ends))
+
+
+class InfiniteScore(Best):
+    def read(self, labels, blank):
+        return attrs.evolve(super().read(labels, blank), score=float("-inf"))
+
+
+class WritesVectors(Best):
+    def __call__(self, decoder, enc, lens):
+        return super().__call__(decoder, enc.clamp_(-2, 2), lens)
+
+
+class Exits(Best):
+    def __init__(self, config):
+        sys.exit("not today")
+
+
+class ReadsWords(Best):
+    """No decoder is of its family, and none names it."""
+
+    families = ("words",)
+
+
+class GivesNone(Best):
+    """No decoder names it."""
+
+    def __call__(self, decoder, enc, lens):
+        return []

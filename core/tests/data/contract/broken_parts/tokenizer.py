@@ -36,3 +36,15 @@ class WritesBackwards(Letters):
 class OnlyReads(Letters):
     def encode(self, text):
         raise ValueError("cannot")
+
+
+class OneId(Letters):
+    def encode(self, text):
+        return [0 for _ in text]
+
+
+class TakesIdsAway(Letters):
+    def decode(self, ids):
+        text = super().decode(ids)
+        ids.clear()
+        return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from good_parts import plugin as good
 
-from sonant import ComponentSpec, hookimpl
+from sonant import ComponentSpec, Part, hookimpl
 
 SONANT_API = 1
 
@@ -19,7 +19,7 @@ def sonant_components():
             target="broken_tasks.task:" + name.title().replace("_", ""),
             config="good_parts.config:Empty",
             doc="A task, broken.",
-            parts=parts,
+            parts=(Part(key="vocoder", kind="vocoder"),) if name == "lacks_a_part" else parts,
         )
-        for name in ("loses_one", "draws_anew", "cannot_be_built")
+        for name in ("loses_one", "draws_anew", "cannot_be_built", "lacks_a_part", "hears_padding", "writes_samples")
     ]

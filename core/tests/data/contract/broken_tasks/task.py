@@ -8,6 +8,7 @@ from good_parts.task import Speller
 
 class LosesOne(Speller):
     def infer(self, batch):
+        print("and it says so")
         return super().infer(batch)[1:]
 
 
@@ -23,3 +24,18 @@ class CannotBeBuilt(Speller):
     @classmethod
     def from_parts(cls, config, parts):
         raise ValueError("no encoder is good enough")
+
+
+class LacksAPart(Speller):
+    """Speaks, and nothing here does."""
+
+
+class HearsPadding(Speller):
+    def infer(self, batch):
+        return [(text, batch.wav.shape[1]) for text in super().infer(batch)]
+
+
+class WritesSamples(Speller):
+    def infer(self, batch):
+        batch.wav.clamp_(-0.1, 0.1)
+        return super().infer(batch)

@@ -1,4 +1,4 @@
-"""Components of the kinds that a recognizer has, a kernel, and a loss that nothing fits."""
+"""Components of the kinds that a recognizer has, and a kernel."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from sonant import ComponentSpec, KernelSpec, Part, hookimpl
 SONANT_API = 1
 
 _SIZES = {"d_in": "encoder.d_out", "vocab_size": "tokenizer.vocab_size"}
+_PARTS = (
+    Part(key="preprocessor", kind="preprocessor"),
+    Part(key="augmentation", kind="augmentation", required=False),
+    Part(key="tokenizer", kind="tokenizer"),
+    Part(key="encoder", kind="encoder", sizes={"d_in": "preprocessor.d_out"}),
+    Part(key="decoder", kind="decoder", sizes=_SIZES),
+)
 
 
 def _spec(kind, name, cls, config="Empty", **more):
@@ -33,26 +40,14 @@ def sonant_components():
         _spec("encoder", "whole_mean", "WholeMean", "RunningMean", tiny={"width": 8}),
         _spec("decoder", "frames", "Frames"),
         _spec("decoder", "table", "Table"),
-        _spec("decoder", "asks_speakers", "AsksSpeakers"),
+        _spec("decoder", "versioned", "Versioned"),
         _spec("search", "best", "Best"),
         _spec("search", "alone", "Best"),
+        _spec("search", "versioned", "Versioned"),
         _spec("tokenizer", "letters", "Letters", "Letters"),
         _spec("tokenizer", "listed", "Listed", "Listed", tiny={"file": "words.txt"}, tiny_files="good_parts.tokenizer:files"),
-        _spec("tokenizer", "unlisted", "Listed", "Listed"),
-        _spec("loss", "unheard", "Unheard"),
-        _spec(
-            "task",
-            "spell",
-            "Speller",
-            parts=(
-                Part(key="preprocessor", kind="preprocessor"),
-                Part(key="augmentation", kind="augmentation", required=False),
-                Part(key="tokenizer", kind="tokenizer"),
-                Part(key="encoder", kind="encoder", sizes={"d_in": "preprocessor.d_out"}),
-                Part(key="decoder", kind="decoder", sizes=_SIZES),
-            ),
-        ),
-        _spec("task", "speak", "Speller", parts=(Part(key="vocoder", kind="vocoder"),)),
+        _spec("task", "spell", "Speller", parts=_PARTS),
+        _spec("task", "embed", "Embedder", parts=_PARTS),
     ]
 
 

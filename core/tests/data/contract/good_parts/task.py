@@ -1,8 +1,9 @@
-"""A task: recordings to texts."""
+"""Tasks: recordings to texts, and to vectors."""
 
 from __future__ import annotations
 
 import torch
+from attrs import frozen
 from torch import nn
 
 
@@ -25,3 +26,22 @@ class Speller(nn.Module):
         enc, lens = self.encoder(feats, lens)
         best = self.decoder.score(enc)[..., :-1].argmax(-1).tolist()
         return [self.tokenizer.decode(row[:n]) for row, n in zip(best, lens.tolist(), strict=True)]
+
+
+@frozen(eq=False)
+class Embedding:
+    """A vector that stands for a recording."""
+
+    name: str
+    vector: torch.Tensor
+    size: dict[str, float]
+
+
+class Embedder(Speller):
+    """Recordings to vectors."""
+
+    @torch.inference_mode()
+    def infer(self, batch):
+        enc, lens = self.encoder(*self.preprocessor(batch.wav, batch.lens))
+        means = [row[:n].mean(0) for row, n in zip(enc, lens.tolist(), strict=True)]
+        return [Embedding(item.name, mean, {"norm": float(mean.norm())}) for item, mean in zip(batch.items, means, strict=True)]
