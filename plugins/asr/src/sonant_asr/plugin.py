@@ -152,5 +152,7 @@ def sonant_model_cards() -> Iterable[Traversable]:
 @hookimpl
 def sonant_commands(app: click.Group) -> None:
     from sonant_asr.cli import transcribe_command
+    from sonant_asr.evaluation.cli import evaluate_command
 
     app.add_command(transcribe_command)
+    app.add_command(evaluate_command)

@@ -18,6 +18,7 @@ _SWITCHES = (  # what only training and logging look at
     *("compute_eval_loss", "variational_noise", "model_defaults", "nemo_version", "rnnt_reduction", "init_from_nemo_model"),
     *("init_from_pretrained_model", "init_from_ptl_ckpt", "name", "exp_manager", "trainer", "freeze_updates"),
 )
+_SHARED = ("repeat", "dropout", "separable")  # values that NeMo's QuartzNet configs define once and refer to in blocks
 
 
 def read(document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[str, Placed]]:
@@ -40,7 +41,7 @@ def read(document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[st
         parts["aux_decoder"] = reader.component("decoder", aux.section("decoder"), "ctc_decoder.")
         aux.drop("ctc_loss_weight", "use_cer", "ctc_reduction", "decoding")
         reader.finish(aux)
-    document.drop("aux_ctc", "interctc", "decoding", "labels", "sample_rate", *_SWITCHES)
+    document.drop("aux_ctc", "interctc", "decoding", "labels", "sample_rate", *_SHARED, *_SWITCHES)
     return task, parts
 
 
