@@ -85,9 +85,9 @@ def error(ours: Tensor, theirs: Tensor, lens: Tensor | None = None) -> float:
 
 
 def test_the_cases_are_of_every_kind() -> None:
-    assert len(NAMES) == 9
-    assert len(having("logprobs")) == 2 and len(having("joint")) == 5 and len(having("ctc_logprobs", "joint")) == 2
-    assert len(having("timestamp")) == 7 and len([n for n in NAMES if "streaming" in n]) == 2
+    assert len(NAMES) == 12
+    assert len(having("logprobs")) == 5 and len(having("joint")) == 5 and len(having("ctc_logprobs", "joint")) == 2
+    assert len(having("timestamp")) == 10 and len([n for n in NAMES if "streaming" in n]) == 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,9 +189,12 @@ def test_text_of_the_batch(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in having("score") if "tdt" not in n])
 def test_scores(name: str) -> None:
-    """Of the best path for CTC, of the labels for RNN-T. NeMo's of a TDT mixes labels and durations: not compared."""
+    """Of the best path for CTC, of the labels for RNN-T. NeMo's of a TDT mixes labels and durations: not compared.
+
+    A sum over hundreds of frames that are nearly certain holds little but rounding: hence the absolute tolerance.
+    """
     found = model(name).transcribe(paths(name), batch_size=2)
-    assert [t.score for t in found] == pytest.approx(meta(name)["score"], rel=1e-4)
+    assert [t.score for t in found] == pytest.approx(meta(name)["score"], rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", having("transcribe_text"))

@@ -35,6 +35,20 @@ OPTIONS: list[dict[str, Any]] = [
     {"att_context_size": [4, 1], "att_context_style": "chunked_limited"},
     {"att_context_size": [4, 2, 1], "att_context_style": "chunked_limited_with_rc"},
     {"att_context_size": [-1, 0], "use_bias": False, "xscaling": False},
+    {"self_attention_model": "rel_pos_local_attn", "att_context_size": [5, 3]},
+    {
+        "self_attention_model": "rel_pos_local_attn",
+        "att_context_size": [3, 3],
+        "global_tokens": 3,
+        "global_tokens_spacing": 4,
+        "global_attn_separate": True,
+    },
+    {
+        "self_attention_model": "rel_pos_local_attn",
+        "att_context_size": [2, 2],
+        "global_tokens": 2,
+        "attention_backend": "reference",
+    },
     {"feat_out": 6, "untie_biases": False, "attention_backend": "reference"},
 ]
 
@@ -148,6 +162,27 @@ def test_another_context_is_refused() -> None:
         ValueError, match=r"att_context_size \[8, 1\] is not one this encoder was trained with: \[\[4, 1\], \[4, 0\]\]"
     ):
         model(features(1, 20), torch.tensor([20]), att_context_size=[8, 1])
+
+
+@torch.no_grad()
+def test_full_attention_can_be_limited_to_a_window() -> None:
+    model = build()
+    assert model.takes_windows
+    feats, lens = features(2, 90), torch.tensor([90, 61])
+    whole = model(feats, lens)[0]
+    for size in ([3, 2], [0, 0], [-1, 1], [4, -1]):
+        limited = model(feats, lens, att_context_size=size)[0]
+        torch.testing.assert_close(limited, build(att_context_size=size)(feats, lens)[0])
+        assert not torch.allclose(limited, whole)
+    for size in ([-1, -1], [1000, 1000]):
+        torch.testing.assert_close(model(feats, lens, att_context_size=size)[0], whole)
+    with pytest.raises(ValueError, match=r"must be \[left, right\]"):
+        model(feats, lens, att_context_size=[1, 2, 3])
+
+
+@pytest.mark.parametrize("options", [o for o in OPTIONS if "att_context_size" in o], ids=str)
+def test_limited_attention_cannot_be_widened(options: dict[str, Any]) -> None:
+    assert not build(**options).takes_windows
 
 
 @torch.no_grad()
@@ -265,6 +300,33 @@ def test_shared_biases_stay_shared_when_weights_are_loaded() -> None:
         ),
         ({"att_context_size": [[4, 1], [4, 0]], "att_context_probs": [1.0]}, "must be 2 numbers that add up to 1"),
         ({"att_context_size": [[4, 1], [4, 0]], "att_context_probs": [0.5, 0.6]}, "must be 2 numbers that add up to 1"),
+        ({"self_attention_model": "rel_pos_local_attn"}, "needs one att_context_size .* here it is .-1, -1., 'regular'"),
+        ({"self_attention_model": "rel_pos_local_attn", "att_context_size": [0, 0]}, "not both 0"),
+        ({"self_attention_model": "rel_pos_local_attn", "att_context_size": [8, -1]}, "neither unlimited"),
+        ({"self_attention_model": "rel_pos_local_attn", "att_context_size": [[8, 8], [4, 4]]}, "needs one att_context_size"),
+        (
+            {
+                "self_attention_model": "rel_pos_local_attn",
+                "att_context_size": [4, 1],
+                "att_context_style": "chunked_limited",
+            },
+            "here it is .4, 1., 'chunked_limited'",
+        ),
+        ({"global_tokens": 1}, "need self_attention_model: rel_pos_local_attn"),
+        ({"global_attn_separate": True}, "need self_attention_model: rel_pos_local_attn"),
+        (
+            {"self_attention_model": "rel_pos_local_attn", "att_context_size": [4, 4], "global_tokens": -1},
+            "global_tokens must be 0 or more",
+        ),
+        (
+            {
+                "self_attention_model": "rel_pos_local_attn",
+                "att_context_size": [4, 4],
+                "global_tokens": 1,
+                "global_tokens_spacing": 0,
+            },
+            "global_tokens_spacing 1 or more",
+        ),
         ({"conv_kernel_size": 4}, "conv_kernel_size 4 is even"),
         ({"conv_context_size": [2, 3]}, r"conv_context_size \[2, 3\] does not add up to conv_kernel_size 5 - 1"),
         ({"conv_context_size": [5, -1]}, "does not add up"),

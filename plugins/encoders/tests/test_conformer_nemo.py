@@ -47,6 +47,14 @@ CONFIGS: list[ConformerConfig] = [
     ),
     FastConformerConfig(att_context_size=[-1, -1, -1], att_context_style="chunked_limited_with_rc"),
     ConformerConfig(att_context_size=[128, 64], conv_context_size=[20, 10], xscaling=False, untie_biases=False, feat_out=256),
+    FastConformerConfig(self_attention_model="rel_pos_local_attn", att_context_size=[128, 64]),
+    FastConformerConfig(
+        self_attention_model="rel_pos_local_attn",
+        att_context_size=[128, 128],
+        global_tokens=4,
+        global_tokens_spacing=100,
+        global_attn_separate=True,
+    ),
     ConformerConfig(dropout=0.2, dropout_pre_encoder=0.0, stochastic_depth_drop_prob=0.3, stochastic_depth_mode="uniform"),
 ]
 
@@ -100,7 +108,7 @@ def with_drawn_weights(model: Conformer) -> Conformer:
 )
 def test_outputs_are_nemos(number: int) -> None:
     options = dict(SECTIONS[number])
-    chosen = options.pop("run", None)
+    chosen = options.pop("run", None) or options.pop("window", None)
     model = with_drawn_weights(Conformer(read_whole(options).config, d_in=options["feat_in"])).eval()
     feats = torch.tensor(np.random.default_rng(0).standard_normal((2, options["feat_in"], 90)), dtype=torch.float32).transpose(
         1, 2
@@ -146,10 +154,9 @@ def test_a_feat_out_that_is_the_width_needs_no_projection() -> None:
     ("values", "message"),
     [
         (
-            {"self_attention_model": "rel_pos_local_attn"},
-            r"encoder\.self_attention_model is 'rel_pos_local_attn', .* supported: 'rel_pos'",
+            {"self_attention_model": "abs_pos"},
+            r"encoder\.self_attention_model is 'abs_pos', .* supported: 'rel_pos', 'rel_pos_local_attn'",
         ),
-        ({"self_attention_model": "abs_pos"}, r"encoder\.self_attention_model is 'abs_pos'"),
         (
             {"conv_context_style": "dcc"},
             r"encoder\.conv_context_style is 'dcc', which Sonant does not support; supported: 'regular'",
@@ -169,12 +176,24 @@ def test_what_is_not_supported_is_refused(values: dict[str, Any], message: str) 
         ({"subsampling": "vggnet"}, r"encoder\.subsampling: .*'vggnet'.*"),
         ({"subsampling": "stacking"}, r"encoder\.subsampling"),
         ({"att_context_size": [13, 5], "att_context_style": "chunked_limited"}, "not a whole number of chunks of 6 frames"),
+        ({"self_attention_model": "rel_pos_local_attn"}, r"encoder: .* needs one att_context_size .* here it is \[-1, -1\]"),
+        (
+            {"self_attention_model": "rel_pos_local_attn", "att_context_size": [8, 8], "global_attn_separate": True},
+            "global_attn_separate needs global_tokens",
+        ),
         ({"conv_norm_type": "instance_norm"}, "'instance_norm' is not one of batch_norm, layer_norm, group_normN"),
     ],
 )
 def test_impossible_values_name_their_key(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_whole({"n_layers": 2, "d_model": 64} | values)
+
+
+def test_global_tokens_of_full_attention_are_dropped() -> None:
+    """NeMo's configs name them everywhere; they mean something in local attention alone."""
+    section = NemoSection({"n_layers": 2, "d_model": 64, "global_tokens": 1, "global_tokens_spacing": 5}, "encoder")
+    assert fill_section("encoder", read(section), "encoder").config.global_tokens == 0
+    assert sorted(section.finish()) == ["encoder.global_tokens", "encoder.global_tokens_spacing"]
 
 
 def test_a_missing_size_is_an_error_that_names_it() -> None:
@@ -199,8 +218,15 @@ def test_what_does_not_change_the_result_is_reported_as_dropped() -> None:
         ConformerConfig(**SMALL),
         ConformerConfig(**SMALL, untie_biases=False, feat_out=8),
         FastConformerConfig(**SMALL, use_bias=False, conv_norm_type="layer_norm"),
+        ConformerConfig(
+            **SMALL,
+            self_attention_model="rel_pos_local_attn",
+            att_context_size=[4, 4],
+            global_tokens=1,
+            global_attn_separate=True,
+        ),
     ],
-    ids=["biases", "shared", "plain"],
+    ids=["biases", "shared", "plain", "global"],
 )
 def test_every_tensor_has_one_name_in_nemo(config: ConformerConfig) -> None:
     state = Conformer(config, d_in=16).state_dict()
@@ -217,4 +243,5 @@ def test_every_tensor_has_one_name_in_nemo(config: ConformerConfig) -> None:
     assert theirs["layers.1.conv.depthwise_conv.weight"].shape == (16, 1, 5)
     assert {"layers.0.self_attn.linear_pos.weight", "layers.1.norm_feed_forward2.bias", "pre_encode.out.weight"} <= set(theirs)
     assert ("layers.0.self_attn.linear_q.bias" in theirs) == config.use_bias
+    assert ("layers.1.self_attn.global_q.weight" in theirs) == config.global_attn_separate
     assert ("out_proj.weight" in theirs) == (config.feat_out is not None)

@@ -68,12 +68,21 @@ def test_intervals_are_the_masks(style: Any, size: list[int], first: int) -> Non
     assert found.tolist() == [[sees(style, size)(i, j) for j in range(FRAMES)] for i in range(first, FRAMES)]
 
 
+@pytest.mark.parametrize(("style", "size"), CONTEXTS, ids=str)
+def test_the_reach_is_how_far_any_frame_sees(style: Any, size: list[int]) -> None:
+    i = torch.arange(1000, 1200)
+    start, stop = context.intervals(style, size, 1000, 200, torch.device("cpu"))  # type: ignore[misc]
+    furthest = [int((i - start).max()), int((stop - 1 - i).max())]
+    assert list(context.reach(style, size)) == [-1 if frames > 2000 else frames for frames in furthest]
+
+
 @pytest.mark.parametrize(
     ("style", "size"), [("regular", [-1, -1]), ("chunked_limited", [-1, -1]), ("chunked_limited_with_rc", [-1, -1, -1])]
 )
 def test_unlimited_is_no_mask(style: Any, size: list[int]) -> None:
     context.check(style, size)
     assert context.intervals(style, size, 0, FRAMES, torch.device("cpu")) is None
+    assert context.reach(style, size) == (-1, -1)
 
 
 @pytest.mark.parametrize(

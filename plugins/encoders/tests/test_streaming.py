@@ -36,6 +36,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"att_context_size": [4, 1], "subsampling_factor": 2, "conv_norm_type": "batch_norm"},
     {"att_context_size": [5, 0], "att_context_style": "regular"},
     {"att_context_size": [-1, 0], "att_context_style": "regular", "subsampling": "dw_striding", "subsampling_factor": 8},
+    {"att_context_size": [5, 0], "att_context_style": "regular", "self_attention_model": "rel_pos_local_attn"},
     {"att_context_size": [4, 3], "feat_out": 6, "xscaling": False, "use_bias": False, "conv_kernel_size": 1},
 ]
 
@@ -197,6 +198,12 @@ def test_a_context_can_be_chosen() -> None:
         {"att_context_size": [5, 1], "att_context_style": "regular"},
         {"att_context_size": [5, -1], "att_context_style": "regular"},
         {"att_context_size": [6, 2, 1], "att_context_style": "chunked_limited_with_rc"},
+        {
+            "att_context_size": [5, 0],
+            "att_context_style": "regular",
+            "self_attention_model": "rel_pos_local_attn",
+            "global_tokens": 1,
+        },
     ],
     ids=str,
 )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sonant_encoders.blocks import subsampling
 from sonant_encoders.blocks.subsampling import Subsampling
 
 F, D = 13, 10
@@ -67,6 +68,32 @@ def test_what_lies_beyond_the_length_does_not_matter(options: dict[str, Any], ga
             (clean, counts), (found, _) = model(feats, lens), model(dirty, lens)
         for ours, wanted, count in zip(found, clean, counts, strict=True):
             torch.testing.assert_close(ours[:count], wanted[:count], atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@torch.no_grad()
+def test_long_recordings_are_subsampled_in_pieces(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+    """Of 16 frames, the fewest there are; whatever the length leaves for the last, with padding that begins in any piece."""
+    monkeypatch.setattr(subsampling, "_LARGEST_MAP", {"cpu": 1})
+    model = build(options)
+    sizes: list[int] = []
+    whole = model._convolve
+
+    def noting(feats: Tensor, lens: Tensor, left: int) -> Tensor:
+        sizes.append(feats.shape[1])
+        return whole(feats, lens, left)
+
+    monkeypatch.setattr(model, "_convolve", noting)
+    piece = 16 * options["factor"]
+    for total in (piece, piece + 1, 2 * piece - 1, 2 * piece, 2 * piece + options["factor"], 3 * piece + 5):
+        feats = torch.randn(1, total, F, dtype=torch.float64)
+        for length in (total, total - 1, min(total, piece + 3), 5):
+            dirty = feats.masked_fill((torch.arange(total) >= length)[:, None], math.nan)
+            found, counts = model(dirty, torch.tensor([length]))
+            wanted = plain(model, feats[0, :length])
+            assert found.shape[1] == frames(total, options) and counts.tolist() == [len(wanted)]
+            torch.testing.assert_close(found[0, : len(wanted)], wanted, atol=1e-12, rtol=1e-10)
+    assert max(sizes) == 18 * options["factor"]  # two frames more, for the sake of the first
 
 
 def frames(count: int, options: dict[str, Any]) -> int:

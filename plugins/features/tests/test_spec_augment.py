@@ -1,4 +1,7 @@
-"""SpecAugment masks what Park et al. (2019) say: whole bands of features, whole stretches of frames, uniformly drawn."""
+"""SpecAugment masks what Park et al. (2019) say: whole bands of features, whole stretches of frames, uniformly drawn.
+
+Rectangles are cut out besides, as DeVries and Taylor (2017) do, drawn as NeMo draws them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import torch
 from torch import Tensor
 
 from sonant.config import fill
-from sonant.errors import CheckpointError
 from sonant.nemo import NemoSection
 from sonant_features.spec_augment.config import SpecAugmentConfig
 from sonant_features.spec_augment.model import SpecAugment
@@ -23,9 +25,10 @@ def masked(lens: Tensor = LENS, seed: int = 0, **options: Any) -> Tensor:
     """Which values one draw masks, `(B, T, F)`."""
     torch.manual_seed(seed)
     feats = torch.ones(len(lens), T, F)
-    out = SpecAugment(SpecAugmentConfig(mask_value=-5.0, **options)).train()(feats, lens)
-    assert ((out == 1) | (out == -5)).all() and (feats == 1).all()
-    return out == -5
+    value = options.setdefault("mask_value", -5.0)
+    out = SpecAugment(SpecAugmentConfig(**options)).train()(feats, lens)
+    assert ((out == 1) | (out == value)).all() and (feats == 1).all()
+    return out == value
 
 
 def runs(row: Tensor) -> list[int]:
@@ -126,6 +129,8 @@ def test_dtype_is_kept_and_gradients_pass_where_nothing_is_masked() -> None:
     [
         ({"freq_masks": -1}, "negative"),
         ({"time_width": -0.1}, "negative"),
+        ({"rect_masks": -1}, "negative"),
+        ({"rect_freq": -1}, "negative"),
         ({"time_width": 1.5}, "a part of the recording, at most 1.0"),
     ],
 )
@@ -140,6 +145,7 @@ def test_impossible_configs_are_refused(options: dict[str, Any], message: str) -
         SpecAugmentConfig(),
         SpecAugmentConfig(freq_masks=2, freq_width=27, time_masks=10, time_width=0.05, mask_value=-1.0),
         SpecAugmentConfig(time_masks=2, time_width=70),
+        SpecAugmentConfig(rect_masks=5, rect_time=120, rect_freq=50),
     ],
 )
 def test_what_is_written_for_nemo_reads_as_it_was(config: SpecAugmentConfig) -> None:
@@ -150,6 +156,54 @@ def test_what_is_written_for_nemo_reads_as_it_was(config: SpecAugmentConfig) -> 
     assert section.finish() == []
 
 
-def test_rectangles_are_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"spec_augment\.rect_masks is 5, which Sonant does not support"):
-        read(NemoSection({"rect_masks": 5}, "spec_augment"))
+# --- Rectangles
+
+
+def test_rectangles_lie_within_the_recording() -> None:
+    found = masked(rect_masks=1, rect_time=9, rect_freq=7, mask_value=0.0)
+    sides = found.any(2).sum(1), found.any(1).sum(1)
+    assert torch.equal(found.sum((1, 2)), sides[0] * sides[1])
+    assert all(len(runs(row)) <= 1 for row in (*found.any(2), *found.any(1)))
+    assert sides[0].max() <= 9 and sides[1].max() <= 7
+    assert not any(row[length:].any() for row, length in zip(found, LENS, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_value_is_cut_out_as_often_as_nemo_does(count: int) -> None:
+    """NeMo's draws: a start of 0 … size - widest and a width of 0 … widest, both ends among them, each with equal odds."""
+    widest, size = (4, 3), (9, 7)
+
+    def odds(widest: int, size: int) -> Tensor:
+        draws = [(start, width) for start in range(size - widest + 1) for width in range(widest + 1)]
+        at = torch.arange(size, dtype=torch.float64)
+        return torch.stack([((at >= start) & (at < start + width)).double() for start, width in draws]).mean(0)
+
+    expected = 1 - (1 - odds(widest[0], size[0])[:, None] * odds(widest[1], size[1])) ** count
+    torch.manual_seed(0)
+    augment = SpecAugment(SpecAugmentConfig(rect_masks=count, rect_time=widest[0], rect_freq=widest[1])).train()
+    draws = 20_000
+    found = (augment(torch.ones(draws, *size), torch.full((draws,), size[0])) == 0).double().mean(0)
+    assert ((found - expected).abs() < 4.5 * (expected * (1 - expected) / draws).sqrt()).all()
+
+
+def test_rectangles_wider_than_the_recording_cut_what_there_is() -> None:
+    lens = torch.tensor([0, 1, 3, T])
+    found = masked(lens=lens, rect_masks=4, rect_time=10, rect_freq=1000, mask_value=0.0)
+    assert found[1:].flatten(1).any(1).all()
+    assert not any(row[length:].any() for row, length in zip(found, lens, strict=True))
+
+
+def test_rectangles_become_zero_whatever_the_mask_value() -> None:
+    torch.manual_seed(0)
+    config = SpecAugmentConfig(rect_masks=3, rect_time=20, rect_freq=9, time_masks=2, time_width=9, mask_value=-5.0)
+    out = SpecAugment(config).train()(torch.ones(B, T, F), torch.full((B,), T))
+    assert {1.0, 0.0, -5.0} == set(out.unique().tolist())
+    stretches = (out == -5).any(2)
+    assert (out[stretches] == -5).all()
+
+
+def test_recordings_and_rectangles_draw_their_own() -> None:
+    found = masked(lens=torch.full((B,), T), rect_masks=2, rect_time=12, rect_freq=8, mask_value=0.0)
+    assert len({tuple(row.flatten().tolist()) for row in found}) > B // 2
+    # Two rectangles at different places are no rectangle together.
+    assert (found.sum((1, 2)) < found.any(2).sum(1) * found.any(1).sum(1)).any()

@@ -14,6 +14,11 @@ _STREAMING = {
     "conv_context_size": "causal",
     "conv_norm_type": "layer_norm",
 }
+_BLOCKS = [
+    {"filters": 16, "kernel": 5, "stride": 2, "separable": True},
+    {"filters": 16, "kernel": 7, "repeat": 2, "separable": True, "residual": True, "se": True},
+    {"filters": 24, "kernel": 1},
+]
 _KERNELS = "sonant_encoders.kernels.rel_pos_attention"
 
 
@@ -51,6 +56,21 @@ def sonant_components() -> Iterable[ComponentSpec]:
             config="sonant_encoders.transformer.config:TransformerConfig",
             doc="Transformer encoder with sinusoidal positions, pre- or post-norm (Vaswani et al., 2017).",
             tiny={"n_layers": 2, "d_model": 32, "n_heads": 4, "subsampling_conv_channels": 8},
+        ),
+        ComponentSpec(
+            kind="encoder",
+            name="convolutional",
+            target="sonant_encoders.convolutional.model:Convolutional",
+            config="sonant_encoders.convolutional.config:ConvolutionalConfig",
+            doc="Convolutions over time: Jasper, QuartzNet, Citrinet (Majumdar et al., 2021), ContextNet (Han et al., 2020).",
+            tiny={"blocks": _BLOCKS},
+            nemo=NemoSpec(
+                mapping="sonant_encoders.convolutional.nemo:MAPPING",
+                targets=(
+                    "nemo.collections.asr.modules.ConvASREncoder",
+                    "nemo.collections.asr.modules.conv_asr.ConvASREncoder",
+                ),
+            ),
         ),
     ]
 

@@ -29,8 +29,8 @@ def sonant_components() -> Iterable[ComponentSpec]:
             name="spec_augment",
             target="sonant_features.spec_augment.model:SpecAugment",
             config="sonant_features.spec_augment.config:SpecAugmentConfig",
-            doc="Masks random bands of frequency and stretches of time during training (Park et al., 2019).",
-            tiny={"freq_masks": 1, "freq_width": 4, "time_masks": 1, "time_width": 0.1},
+            doc="Masks random bands, stretches and rectangles in training (Park et al., 2019; DeVries and Taylor, 2017).",
+            tiny={"freq_masks": 1, "freq_width": 4, "time_masks": 1, "time_width": 0.1, "rect_masks": 1, "rect_freq": 4},
             nemo=NemoSpec(
                 mapping="sonant_features.spec_augment.nemo:MAPPING",
                 targets=tuple(f"{module}SpectrogramAugmentation" for module in _NEMO),

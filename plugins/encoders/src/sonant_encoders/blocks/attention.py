@@ -7,15 +7,20 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from sonant import kernels
-from sonant_encoders.blocks.positions import PositionProjection
+from sonant_encoders.blocks.global_tokens import GlobalTokens
+from sonant_encoders.blocks.positions import PositionProjection, nearer
 
 
 @frozen
 class Visibility:
-    """What the attention of one forward pass may see; see the operation `rel_pos_attention`."""
+    """What the attention of one forward pass may see: `rows` and `keys` as in the operation `rel_pos_attention`, and `reach`,
+    how far a row sees before and after itself, -1 for unlimited. Distances are taken to be `gap` frames less on either side,
+    and nearer keys have no score by position."""
 
     rows: Tensor | None = None
     keys: Tensor | None = None
+    reach: tuple[int, int] = (-1, -1)
+    gap: tuple[int, int] = (0, 0)
 
 
 @frozen
@@ -35,9 +40,19 @@ class RelPosAttention(nn.Module):
         bias: whether the projections have one (that of the positions never has).
         dropout: on the output, in training. Kernels that never build the weights cannot drop them.
         backend: of the kernel; `auto` takes the fastest that runs here.
+        global_tokens: frames that all see and that see all, if there are any.
     """
 
-    def __init__(self, width: int, heads: int, *, bias: bool = True, dropout: float = 0.0, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+        backend: str = "auto",
+        global_tokens: GlobalTokens | None = None,
+    ) -> None:
         super().__init__()
         self.heads, self.backend = heads, backend
         self.query = nn.Linear(width, width, bias=bias)
@@ -47,6 +62,7 @@ class RelPosAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=bias)
         self.pos_bias_u = nn.Parameter(torch.zeros(heads, width // heads))
         self.pos_bias_v = nn.Parameter(torch.zeros(heads, width // heads))
+        self.global_tokens = global_tokens
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, visibility: Visibility, cache: KeyCache | None = None) -> tuple[Tensor, KeyCache]:
@@ -54,10 +70,27 @@ class RelPosAttention(nn.Module):
         q, k, v = (self._split(project(x)) for project in (self.query, self.key, self.value))
         if cache is not None:
             k, v = torch.cat([cache.k, k], dim=1), torch.cat([cache.v, v], dim=1)
-        p = self._split(self.position.table(q.shape[1], k.shape[1]))
+        rows, keys = visibility.rows, visibility.keys
+        p, reach = self._positions(visibility, q.shape[1], k.shape[1])
         attend = kernels.get("rel_pos_attention", x.device.type, self.backend)
-        out = attend(q, k, v, p, self.pos_bias_u, self.pos_bias_v, rows=visibility.rows, keys=visibility.keys)
+        biases = self.pos_bias_u, self.pos_bias_v
+        if self.global_tokens is None:
+            out = attend(q, k, v, p, *biases, rows=rows, keys=keys, reach=reach)
+        else:
+            terms = self.global_tokens(x, q, k, v, keys)
+            out = attend(q, k, v, p, *biases, rows=rows, keys=keys, reach=reach, extra=terms.extra)
+            out = out.index_copy(1, terms.at, terms.answers.to(out.dtype))
         return self.dropout(self.out(out.flatten(-2))), KeyCache(k, v)
+
+    def _positions(self, visibility: Visibility, queries: int, known: int) -> tuple[Tensor, tuple[int, int]]:
+        """The projected positions `(M, H, d)` of the distances within reach, and that reach."""
+        far, near = visibility.reach
+        before = known - 1 if far < 0 else min(far, known - 1)
+        after = queries - 1 if near < 0 else min(near, queries - 1)
+        table = self.position.table(before, after)
+        if visibility.gap != (0, 0):
+            table = nearer(table, before, after, visibility.gap)
+        return self._split(table), (before, after)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))  # (…, D) -> (…, H, d)

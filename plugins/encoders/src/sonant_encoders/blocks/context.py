@@ -30,6 +30,23 @@ def check(style: Style, size: Sequence[int]) -> None:
         raise ValueError(f"att_context_size {list(size)}: a chunk has at least one frame")
 
 
+def reach(style: Style, size: Sequence[int]) -> tuple[int, int]:
+    """How far before and after itself a frame sees at most, -1 for unlimited: the bounds of its interval."""
+    if style == "regular":
+        return size[0], size[1]
+    if style == "chunked_limited_with_rc":
+        left, chunk, right = size
+        if chunk < 0:
+            return -1, -1
+    elif size[1] < 0:
+        return size[0], -1
+    else:
+        chunk, right = size[1] + 1, 0
+        left = size[0] // chunk * chunk if size[0] >= 0 else -1
+    # The last frame of a chunk sees furthest back, its first furthest ahead.
+    return left + chunk - 1 if left >= 0 else -1, chunk - 1 + right if right >= 0 else -1
+
+
 def intervals(style: Style, size: Sequence[int], first: int, queries: int, device: torch.device) -> Tensor | None:
     """`(2, queries)`: the keys `[start, stop)` that each of the queries `first … first + queries - 1` may see, by absolute
     position, possibly beyond either end; None where all may see all."""

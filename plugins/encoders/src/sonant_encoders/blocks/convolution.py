@@ -13,7 +13,8 @@ class MaskedGroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`(B, D, T)`, `(B, T)` to `(B, D, T)`."""
         if mask is None:
-            return super().forward(x)
+            # Not `functional.group_norm`, which refuses a single value.
+            return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
         grouped = x.unflatten(1, (self.num_groups, -1))  # (B, G, D / G, T)
         valid = mask[:, None, None, :]
         count = mask.sum(1).clamp(min=1)[:, None, None, None] * grouped.shape[2]
@@ -63,7 +64,7 @@ class ConvolutionModule(nn.Module):
     def _convolve(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Depthwise convolution and norm, `(B, D, T + kernel - 1)` to `(B, D, T)`; a batch norm in eval mode is folded in."""
         if isinstance(self.norm, nn.BatchNorm1d) and not self.training:
-            weight, bias = _fold(self.depthwise, self.norm)
+            weight, bias = fold(self.depthwise, self.norm)
             return functional.conv1d(x, weight, bias, groups=self.depthwise.groups)
         x = self.depthwise(x)
         if isinstance(self.norm, nn.LayerNorm):
@@ -79,7 +80,7 @@ def _norm(name: str, width: int) -> nn.Module:
     return MaskedGroupNorm(int(name.removeprefix("group_norm")), width)
 
 
-def _fold(conv: nn.Conv1d, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+def fold(conv: nn.Conv1d, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     """Weights of one convolution that does what `conv` and then `norm` (with its running statistics) do."""
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)

@@ -19,9 +19,20 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
 
 
-def distances(longest: int, width: int, device: torch.device) -> Tensor:
-    """The sinusoids of the distances `longest - 1 … -(longest - 1)`, descending."""
-    return sinusoids(torch.arange(longest - 1, -longest, -1, device=device), width)
+def distances(before: int, after: int, width: int, device: torch.device) -> Tensor:
+    """`(before + after + 1, width)`: the sinusoids of the distances `before … -after`, descending."""
+    return sinusoids(torch.arange(before, -after - 1, -1, device=device), width)
+
+
+def nearer(table: Tensor, before: int, after: int, gap: tuple[int, int]) -> Tensor:
+    """A table for the distances `before … -after` in which each row lies where the one `gap` frames nearer lay, on either side.
+
+    The rows that would cross zero are empty: keys that near have no score by position.
+    """
+    distance = torch.arange(before, -after - 1, -1, device=table.device)
+    source = torch.where(distance > 0, distance - gap[0], distance + gap[1])
+    there = torch.where(distance > 0, source > 0, source <= 0)
+    return table[(before - source).clamp(0, before + after)] * there[:, None]
 
 
 def _autocast(device: torch.device) -> torch.dtype | None:
@@ -42,24 +53,20 @@ class PositionProjection(nn.Linear):
         self._kept = None
         return super().train(mode)
 
-    def table(self, queries: int, known: int) -> Tensor:
-        """`(known + queries - 1, width)`: rows for the distances `known - 1 … -(queries - 1)`."""
-        longest = -(-known // _STEP) * _STEP
+    def table(self, before: int, after: int) -> Tensor:
+        """`(before + after + 1, width)`: rows for the distances `before … -after`."""
+        longest = (max(before, after) // _STEP + 1) * _STEP
         # A weight made in inference mode does not tell when it is changed.
         if torch.is_grad_enabled() or longest > _LONGEST_CACHED or self.weight.is_inference():
-            return self._slice(self._project(known), queries, known)
+            return self._project(before, after)
         weight = self.weight
         stamp = (weight.data_ptr(), weight._version, weight.dtype, weight.device, _autocast(weight.device))
         kept = self._kept
-        if kept is None or kept[0] != stamp or kept[1].shape[0] < 2 * known - 1:
-            kept = (stamp, self._project(longest))
+        if kept is None or kept[0] != stamp or kept[1].shape[0] < 2 * longest - 1:
+            kept = (stamp, self._project(longest - 1, longest - 1))
             self._kept = kept  # one assignment: threads may race here and each still reads a whole pair
-        return self._slice(kept[1], queries, known)
+        centre = kept[1].shape[0] // 2
+        return kept[1][centre - before : centre + after + 1]
 
-    def _project(self, longest: int) -> Tensor:
-        return self(distances(longest, self.in_features, self.weight.device).to(self.weight.dtype))
-
-    @staticmethod
-    def _slice(table: Tensor, queries: int, known: int) -> Tensor:
-        centre = (table.shape[0] - 1) // 2
-        return table[centre - (known - 1) : centre + queries]
+    def _project(self, before: int, after: int) -> Tensor:
+        return self(distances(before, after, self.in_features, self.weight.device).to(self.weight.dtype))

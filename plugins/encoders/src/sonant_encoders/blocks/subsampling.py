@@ -12,6 +12,8 @@ from torch.nn import functional
 from sonant import lengths
 
 _KERNEL, _STRIDE = 3, 2
+# Elements of what the first convolution gives, where no gradients are wanted: on a CPU as much as stays in its cache.
+_LARGEST_MAP = {"cpu": 2**21, "cuda": 2**28}
 
 Size = TypeVar("Size", int, Tensor)
 
@@ -35,6 +37,7 @@ class Subsampling(nn.Module):
         super().__init__()
         self.causal = causal
         self.factor = factor
+        self.channels = channels
         self.left, self.right = (_KERNEL - 1, _STRIDE - 1) if causal else (1, 1)
         layers: list[nn.Module] = []
         for stage in range(int(math.log2(factor))):
@@ -74,11 +77,29 @@ class Subsampling(nn.Module):
         if feats.device.type == "cpu" and len(feats) > 1 and not torch.is_grad_enabled():
             # One recording at a time, cut to its length: what the first convolution gives fits the cache and needs no mask.
             sizes = lens.clamp(min=least).tolist()
-            rows = [self._convolve(feats[i : i + 1, :n], lens[i : i + 1], left)[0] for i, n in enumerate(sizes)]
+            rows = [self._in_pieces(feats[i : i + 1, :n], lens[i : i + 1], left)[0] for i, n in enumerate(sizes)]
             x = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         else:
-            x = self._convolve(feats, lens, left)
+            x = self._in_pieces(feats, lens, left)
         return self.out(x), shorter.clamp(min=0)
+
+    def _in_pieces(self, feats: Tensor, lens: Tensor, left: int) -> Tensor:
+        """`_convolve`, a long recording piece by piece: the first convolution gives the largest tensor of an encoder by far."""
+        batch, frames, bins = feats.shape
+        largest = _LARGEST_MAP.get(feats.device.type, 2**24)
+        piece = max(16, largest * _STRIDE**2 // (batch * self.channels * bins * self.factor))
+        if torch.is_grad_enabled() or frames <= piece * self.factor or left != self.left:
+            return self._convolve(feats, lens, left)
+        total = frames
+        for _ in range(int(math.log2(self.factor))):
+            total = self._shorter(total, left)
+        outputs = []
+        for first in range(0, total, piece):
+            early = min(first, 2)  # the frames that a cut before them would reach
+            begin = (first - early) * self.factor
+            x = self._convolve(feats[:, begin : (first + piece) * self.factor], lens - begin, left)
+            outputs.append(x[:, early : early + piece])
+        return torch.cat(outputs, dim=1)
 
     def _convolve(self, feats: Tensor, lens: Tensor, left: int) -> Tensor:
         """`(B, T, F)` to `(B, T', C F')`."""

@@ -26,6 +26,15 @@ class ConformerConfig:
     subsampling_conv_channels: int | None = field(default=None, metadata=_help("channels of the subsampling; none means d_model"))
     causal_downsampling: bool = field(default=False, metadata=_help("subsampling that looks at no later frame"))
     ff_expansion_factor: int = field(default=4, metadata=_help("feed-forward width as a multiple of d_model"))
+    self_attention_model: Literal["rel_pos", "rel_pos_local_attn"] = field(
+        default="rel_pos",
+        metadata=_help("rel_pos_local_attn: in the window att_context_size and to global tokens alone, as NeMo computes it"),
+    )
+    global_tokens: int = field(
+        default=0, metadata=_help("frames that all see and that see all, beside rel_pos_local_attn's window")
+    )
+    global_tokens_spacing: int = field(default=1, metadata=_help("frames from one global token to the next"))
+    global_attn_separate: bool = field(default=False, metadata=_help("projections of the global tokens' own"))
     att_context_size: list[Any] = field(
         factory=lambda: [-1, -1],
         metadata=_help(
@@ -58,6 +67,7 @@ class ConformerConfig:
             raise ValueError("stochastic_depth_drop_prob must lie in [0, 1), and stochastic_depth_start_layer in [1, n_layers]")
         for size in self.contexts:
             context.check(self.att_context_style, size)
+        self._check_local_attention()
         probabilities = self.att_context_probs
         if probabilities is not None and (len(probabilities) != len(self.contexts) or abs(sum(probabilities) - 1) > 1e-6):
             raise ValueError(f"att_context_probs must be {len(self.contexts)} numbers that add up to 1")
@@ -79,6 +89,32 @@ class ConformerConfig:
                 f"conv_norm_type {self.conv_norm_type!r} is not one of batch_norm, layer_norm, group_normN "
                 f"(N dividing {self.d_model})"
             )
+
+    def _check_local_attention(self) -> None:
+        if self.self_attention_model == "rel_pos":
+            if self.global_tokens or self.global_attn_separate:
+                raise ValueError("global_tokens and global_attn_separate need self_attention_model: rel_pos_local_attn")
+            return
+        size = self.contexts[0]
+        if self.att_context_style != "regular" or len(self.contexts) != 1 or min(size) < 0 or max(size) == 0:
+            raise ValueError(
+                "self_attention_model rel_pos_local_attn needs one att_context_size [left, right] in frames, neither unlimited "
+                f"and not both 0, of att_context_style 'regular'; here it is {self.att_context_size}, {self.att_context_style!r}"
+            )
+        if self.global_tokens < 0 or self.global_tokens_spacing < 1:
+            raise ValueError("global_tokens must be 0 or more, and global_tokens_spacing 1 or more")
+        if self.global_attn_separate and not self.global_tokens:
+            raise ValueError("global_attn_separate needs global_tokens")
+
+    @property
+    def window_gap(self) -> tuple[int, int]:
+        """Frames on either side that NeMo's local attention counts its positions from, where the sides differ (see `Visibility`).
+
+        It lays scores by content out for a window as wide as the wider side, and the positions flush with its ends."""
+        if self.self_attention_model == "rel_pos":
+            return 0, 0
+        left, right = self.contexts[0]
+        return max(left, right) - left, max(left, right) - right
 
     @property
     def contexts(self) -> list[list[int]]:

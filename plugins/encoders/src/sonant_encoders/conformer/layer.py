@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from sonant_encoders.blocks.attention import KeyCache, RelPosAttention, Visibility
 from sonant_encoders.blocks.convolution import ConvolutionModule
 from sonant_encoders.blocks.feed_forward import FeedForward
+from sonant_encoders.blocks.global_tokens import GlobalTokens
 from sonant_encoders.conformer.config import ConformerConfig
 
 
@@ -30,7 +31,12 @@ class ConformerLayer(nn.Module):
         self.feed_forward1 = FeedForward(width, hidden, dropout=config.dropout, bias=config.use_bias)
         self.norm_attention = nn.LayerNorm(width)
         self.attention = RelPosAttention(
-            width, config.n_heads, bias=config.use_bias, dropout=config.dropout, backend=config.attention_backend
+            width,
+            config.n_heads,
+            bias=config.use_bias,
+            dropout=config.dropout,
+            backend=config.attention_backend,
+            global_tokens=_global_tokens(config),
         )
         self.norm_convolution = nn.LayerNorm(width)
         self.convolution = ConvolutionModule(
@@ -52,3 +58,16 @@ class ConformerLayer(nn.Module):
         x = x + self.dropout(convolved)
         x = x.add(self.dropout(self.feed_forward2(self.norm_feed_forward2(x))), alpha=0.5)
         return self.norm_out(x), LayerCache(keys, frames)
+
+
+def _global_tokens(config: ConformerConfig) -> GlobalTokens | None:
+    if config.global_tokens == 0:
+        return None
+    return GlobalTokens(
+        config.d_model,
+        config.n_heads,
+        count=config.global_tokens,
+        spacing=config.global_tokens_spacing,
+        separate=config.global_attn_separate,
+        bias=config.use_bias,
+    )

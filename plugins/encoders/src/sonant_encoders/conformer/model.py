@@ -70,16 +70,22 @@ class Conformer(nn.Module):
         Args:
             feats: features; computed in the dtype of the weights.
             lens: valid frames of each recording.
-            att_context_size: one of the config's contexts; by default its first, and in training one drawn at random.
+            att_context_size: one of the config's contexts; by default its first, and in training one drawn at random. If
+                `takes_windows`, any [left, right]: for recordings too long to attend to all of (`rel_pos_local_attn` in NeMo).
+
+        Raises:
+            ValueError: this encoder was not trained with that context.
         """
+        size = self._context(att_context_size)
         x, lens = self._embed(feats, lens, start=True)
         frames = x.shape[1]
         full = lengths.all_valid(lens, frames)
-        rows = context.intervals(self.config.att_context_style, self._context(att_context_size), 0, frames, x.device)
+        rows = context.intervals(self.config.att_context_style, size, 0, frames, x.device)
         keys = None if full else torch.stack([torch.zeros_like(lens), lens])
+        visibility = self._visibility(size, rows, keys)
         mask = None if full else lengths.mask(lens, frames)
         for depth, layer in enumerate(self.layers):
-            changed, _ = layer(x, Visibility(rows, keys), mask)
+            changed, _ = layer(x, visibility, mask)
             rate = self._skip_rate(depth)
             x = changed if rate == 0 else x + (changed - x) * ((torch.rand(()) >= rate) / (1 - rate))
         return self.out(x), lens
@@ -91,7 +97,8 @@ class Conformer(nn.Module):
     def _context(self, chosen: Sequence[int] | None) -> Sequence[int]:
         known = self.config.contexts
         if chosen is not None:
-            if self.config.att_context_style != "chunked_limited_with_rc" and list(chosen) not in known:
+            anything = self.takes_windows or self.config.att_context_style == "chunked_limited_with_rc"
+            if not anything and list(chosen) not in known:
                 raise ValueError(f"att_context_size {list(chosen)} is not one this encoder was trained with: {known}")
             context.check(self.config.att_context_style, chosen)
             return chosen
@@ -99,6 +106,14 @@ class Conformer(nn.Module):
             odds = self.config.att_context_probs or [1.0] * len(known)
             return known[int(torch.multinomial(torch.tensor(odds), 1))]
         return known[0]
+
+    def _visibility(self, size: Sequence[int], rows: Tensor | None, keys: Tensor | None) -> Visibility:
+        return Visibility(rows, keys, context.reach(self.config.att_context_style, size), self.config.window_gap)
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether attention sees everything, and may be limited to any `att_context_size` [left, right] in `forward`."""
+        return self.config.att_context_style == "regular" and [-1, -1] in self.config.contexts
 
     def _skip_rate(self, depth: int) -> float:
         """How often stochastic depth (Huang et al., 2016) skips a layer: in training only, and the more the deeper it lies."""
@@ -114,7 +129,7 @@ class Conformer(nn.Module):
         """Whether frames come out final before the recording ends."""
         config = self.config
         causal = config.causal_downsampling and config.conv_context[1] == 0 and not config.conv_norm_type.startswith("group_norm")
-        return causal and self._chunk(config.contexts[0]) > 0
+        return causal and self._chunk(config.contexts[0]) > 0 and not config.global_tokens
 
     def _chunk(self, size: Sequence[int]) -> int:
         """How many frames become final together; 0 where none does before the end."""
@@ -131,7 +146,8 @@ class Conformer(nn.Module):
         if not self.streams:
             raise ValueError(
                 "this encoder does not stream: that needs causal_downsampling: true, conv_context_size: causal, a conv_norm_type "
-                "other than group_norm, and att_context_style chunked_limited (or regular with a right context of 0)"
+                "other than group_norm, and att_context_style chunked_limited (or regular with a right context of 0, without "
+                "global_tokens)"
             )
         weight = self.pre_encode.out.weight
         return StreamState(torch.zeros(batch, 0, self.d_in, dtype=weight.dtype, device=weight.device))
@@ -186,10 +202,11 @@ class Conformer(nn.Module):
         if rows is not None:
             rows = rows - (state.frames - known)  # the first cached key is key 0
         keys = torch.stack([torch.zeros_like(valid), known + valid])
+        visibility = self._visibility(size, rows, keys)
         mask = lengths.mask(valid, x.shape[1])
         caches = []
         for depth, layer in enumerate(self.layers):
-            x, cache = layer(x, Visibility(rows, keys), mask, state.caches[depth] if state.caches else None)
+            x, cache = layer(x, visibility, mask, state.caches[depth] if state.caches else None)
             caches.append(_trimmed(cache, size[0]))
         return x, tuple(caches)
 

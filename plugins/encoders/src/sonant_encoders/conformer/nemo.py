@@ -32,13 +32,21 @@ _SAME = {  # key in both: NeMo's default
 }
 
 
+_LOCAL = {"global_tokens": 0, "global_tokens_spacing": 1, "global_attn_separate": False}  # of rel_pos_local_attn alone
+
+
 def read(section: NemoSection) -> dict[str, Any]:
     """NeMo's section to ours; depthwise subsampling makes it a FastConformer by name."""
-    section.expect("self_attention_model", "rel_pos")
+    attention = section.peek("self_attention_model", "rel_pos")
+    section.expect("self_attention_model", "rel_pos", "rel_pos_local_attn")
     section.expect("reduction", None)
     section.expect("conv_context_style", "regular")
     section.take("feat_in", None)
     values = {key: section.take(key, default) for key, default in _SAME.items()}
+    values["self_attention_model"] = attention
+    if attention == "rel_pos_local_attn":
+        values |= {key: section.take(key, default) for key, default in _LOCAL.items()}
+        values["untie_biases"] = True  # whatever it says: NeMo shares them in full attention alone
     values["att_context_size"] = section.take("att_context_size", None) or [-1, -1]
     if values["att_context_style"] == "chunked_limited_with_rc":
         values["att_context_size"] = [-1, -1, -1]  # its own choice for whole recordings
@@ -50,7 +58,7 @@ def read(section: NemoSection) -> dict[str, Any]:
     section.drop(
         *("reduction_position", "reduction_factor", "pos_emb_max_len", "dropout_emb", "dropout_att", "sync_max_audio_length"),
         *("subsampling_conv_chunking_factor", "use_pytorch_sdpa", "use_pytorch_sdpa_backends", "att_chunk_context_size"),
-        *("global_tokens", "global_tokens_spacing", "global_attn_separate"),
+        *_LOCAL,
     )
     return values
 
@@ -58,10 +66,9 @@ def read(section: NemoSection) -> dict[str, Any]:
 def write(config: ConformerConfig, d_in: int) -> dict[str, Any]:
     """Our config to NeMo's section."""
     values: dict[str, Any] = {"_target_": _TARGET, "feat_in": d_in, "feat_out": config.feat_out or -1}
-    values |= {key: getattr(config, key) for key in _SAME}
+    values |= {key: getattr(config, key) for key in (*_SAME, "self_attention_model", *_LOCAL)}
     values["subsampling_conv_channels"] = -1 if config.subsampling_conv_channels is None else config.subsampling_conv_channels
     values["att_context_size"] = config.att_context_size
-    values["self_attention_model"] = "rel_pos"
     return values
 
 
@@ -73,6 +80,9 @@ _LAYER: tuple[tuple[str, str, Literal["same", "conv1x1"]], ...] = (
     ("self_attn.linear_out.{}", "attention.out.{}", "same"),
     ("self_attn.linear_pos.{}", "attention.position.{}", "same"),
     ("self_attn.pos_bias_{}", "attention.pos_bias_{}", "same"),
+    ("self_attn.global_q.{}", "attention.global_tokens.query.{}", "same"),
+    ("self_attn.global_k.{}", "attention.global_tokens.key.{}", "same"),
+    ("self_attn.global_v.{}", "attention.global_tokens.value.{}", "same"),
     ("norm_conv.{}", "norm_convolution.{}", "same"),
     ("conv.pointwise_conv1.{}", "convolution.pointwise1.{}", "conv1x1"),
     ("conv.pointwise_conv2.{}", "convolution.pointwise2.{}", "conv1x1"),

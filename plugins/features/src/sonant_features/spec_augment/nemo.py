@@ -12,8 +12,7 @@ from sonant_features.spec_augment.config import SpecAugmentConfig
 
 def read(section: NemoSection) -> dict[str, Any]:
     """NeMo's section to ours."""
-    section.expect("rect_masks", 0)
-    section.drop("rect_time", "rect_freq", "rng", "use_vectorized_spec_augment", "use_numba_spec_augment")
+    section.drop("rng", "use_vectorized_spec_augment", "use_numba_spec_augment")
     return {f.name: section.take(f.name, f.default) for f in attrs.fields(SpecAugmentConfig)}
 
 

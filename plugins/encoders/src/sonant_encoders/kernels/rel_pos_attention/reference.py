@@ -16,16 +16,23 @@ def rel_pos_attention(
     *,
     rows: Tensor | None = None,
     keys: Tensor | None = None,
+    reach: tuple[int, int] | None = None,
+    extra: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """See the package's docstring."""
     queries, known = q.shape[1], k.shape[1]
+    before, after = reach or (known - 1, queries - 1)
     i = torch.arange(known - queries, known, device=q.device)[:, None]
     j = torch.arange(known, device=q.device)[None, :]
     content = torch.einsum("bihd,bjhd->bhij", q + u, k)
     by_distance = torch.einsum("bihd,mhd->bhim", q + v_bias, p)
-    column = (known - 1 - (i - j)).expand(q.shape[0], q.shape[2], queries, known)
+    column = (before - (i - j)).clamp(0, before + after).expand(q.shape[0], q.shape[2], queries, known)
     scores = (content + by_distance.gather(-1, column)) / q.shape[-1] ** 0.5
     allowed = visible(rows, keys, queries, known, q.shape[0], q.device)
+    if extra is not None:
+        scores, v = torch.cat([extra[0].to(scores.dtype), scores], dim=-1), torch.cat([extra[1], v], dim=1)
+        there = extra[0].isneginf().logical_not()
+        allowed = torch.cat([there, allowed.expand(-1, there.shape[1], -1, -1)], dim=-1)
     scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1).masked_fill(~allowed, 0.0)
     return torch.einsum("bhij,bjhd->bihd", weights, v)
