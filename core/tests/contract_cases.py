@@ -102,7 +102,9 @@ BROKEN = {
     "encoder broken/seeds": {"constructor leaves all else alone": "changes torch's seed"},
     "encoder broken/writes_config": {"constructor leaves all else alone": "writes into its config"},
     "encoder broken/forgets_a_number": {"state dict round trip": "not in there"},
-    "encoder broken/forgets_a_table": {"loads from the meta device": "no values for gains"},
+    "encoder broken/forgets_a_table": {
+        "loads from the meta device": "it keeps tensors where they cannot be found; make them buffers"
+    },
     "encoder broken/keeps_dropout": {
         "deterministic in eval": "given a second time, gives another result",
         "state dict round trip": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Callable
@@ -34,6 +35,8 @@ def sonant_components():
         ComponentSpec(kind="encoder", name="acme/absent", target="acme_net:Absent", config="acme_net:StackConfig", doc=""),
         ComponentSpec(kind="encoder", name="acme/no_module", target="acme_nowhere:Net", config="acme_net:StackConfig", doc=""),
         ComponentSpec(kind="encoder", name="acme/by_place", target="acme_net:Placed", config="acme_net:StackConfig", doc=""),
+        ComponentSpec(kind="encoder", name="acme/table", target="acme_net:Table", config="acme_net:StackConfig", doc=""),
+        ComponentSpec(kind="encoder", name="acme/listed", target="acme_net:Listed", config="acme_net:StackConfig", doc=""),
         ComponentSpec(kind="encoder", name="acme/bare", target="acme_net:Bare", config="acme_net:StackConfig", doc=""),
     ]
 """
@@ -71,6 +74,31 @@ class Stack(nn.Module):
 class Odd(Stack):
     def __init__(self, config, *, d_in, colour):
         super().__init__(config, d_in=d_in)
+
+
+class Table(Stack):
+    "With a buffer that is not stored, and an attribute."
+
+    def __init__(self, config, *, d_in):
+        super().__init__(config, d_in=d_in)
+        self.register_buffer("rates", torch.linspace(0.5, 1.5, config.width), persistent=False)
+        self.shift = torch.arange(config.width) / 7
+
+    def forward(self, feats, lens):
+        x, lens = super().forward(feats, lens)
+        return x * self.rates + self.shift, lens
+
+
+class Listed(Stack):
+    "Its constructor looks at numbers."
+
+    def __init__(self, config, *, d_in):
+        super().__init__(config, d_in=d_in)
+        self.rates = torch.linspace(0.5, 1.5, config.width).tolist()
+
+    def forward(self, feats, lens):
+        x, lens = super().forward(feats, lens)
+        return x * torch.tensor(self.rates), lens
 
 
 class Placed(Stack):
@@ -141,6 +169,20 @@ def test_saved_and_opened_again_it_computes_the_same(tmp_path: Path, wav: tuple[
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     for ours, theirs in zip(outputs(again, wav), outputs(model.eval(), wav), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["acme/table", "acme/listed"])
+@pytest.mark.usefixtures("acme")
+def test_what_the_weights_do_not_hold_is_made_again(
+    name: str, tmp_path: Path, wav: tuple[Tensor, Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    model: Any = sonant.build(CONFIG | {"encoder": name}).eval()
+    folder = sonant.save(model, tmp_path / "model")
+    with caplog.at_level(logging.INFO, logger="sonant.checkpoint"):
+        again: Any = sonant.load(folder, device="cpu", dtype="float32")
+    assert "is built with memory of its own" in caplog.text
+    for ours, theirs in zip(outputs(again, wav), outputs(model, wav), strict=True):
         assert torch.equal(ours, theirs)
 
 

@@ -93,7 +93,7 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "nested": (lambda p, _: changed(p, state=lambda s: s.update(deep={"a": torch.ones(1)})), "not a flat dictionary of tensors"),
     "absurd sizes": (
         lambda p, _: changed(p, document=lambda d: d["encoder"].update(d_model=2**40, n_heads=2**20)),
-        "its config cannot be built",
+        "Storage size calculation overflowed",
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,14 +88,29 @@ def _license(model: nn.Module, name: str) -> None:
 def _load_nemo(path: Path) -> nn.Module:
     with NemoArchive(path) as archive:
         found = read_nemo(archive)
-    model = _outline(found.config, found.files, path, found.notes)
-    weights.load_into(model, found.state, str(path))
+    return _filled(found.config, found.files, found.state, path, found.notes)
+
+
+def _filled(filled: ModelConfig, files: Files, state: weights.State, path: Path, notes: tuple[str, ...] = ()) -> nn.Module:
+    """The model of a config with the tensors of `state`: built in outline, or for real where a part needs that."""
+    try:
+        model = _assembled(filled, files, path, notes, outline=True)
+        weights.load_into(model, state, str(path))
+        absent = weights.without_values(model)
+    except CheckpointError as error:
+        if not weights.needs_values(error):
+            raise
+        absent = ["what its constructor computes with"]
+    if absent:
+        log.info("%s is built with memory of its own: its weights do not hold %s", path, ", ".join(absent))
+        model = _assembled(filled, files, path, notes, outline=False)
+        weights.load_into(model, state, str(path))
     return model
 
 
-def _outline(filled: ModelConfig, files: Files, path: Path, notes: tuple[str, ...] = ()) -> nn.Module:
+def _assembled(filled: ModelConfig, files: Files, path: Path, notes: tuple[str, ...], *, outline: bool) -> nn.Module:
     try:
-        with weights.outline():
+        with weights.outline() if outline else nullcontext():
             return assemble(filled, files, source=str(path), notes=notes)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -115,8 +131,7 @@ def _load_folder(folder: Path) -> nn.Module:
             raise UnknownName(f"{folder}: {error}") from error
         except (ConfigError, RecursionError) as error:
             raise CheckpointError(f"{folder / FOLDER_CONFIG}: {error}") from error
-        model = _outline(filled, Files.inside(folder), folder)
-        weights.load_into(model, weights.read_safetensors(folder / FOLDER_WEIGHTS), str(folder))
+        model = _filled(filled, Files.inside(folder), weights.read_safetensors(folder / FOLDER_WEIGHTS), folder)
     for change in origin.changed:
         log.info("%s was saved with %s", folder, change)
     _license(model, origin.license or folders.read_license(folder))

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -73,6 +74,18 @@ def place(model: nn.Module, device: str = "auto", dtype: str = "auto") -> nn.Mod
         return tensor.to(where, torch.float32 if id(tensor) in exact else kind)
 
     return model._apply(move)
+
+
+@contextmanager
+def in_eval(model: nn.Module) -> Iterator[None]:
+    """`model` in eval mode; afterwards each of its modules is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @frozen

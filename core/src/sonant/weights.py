@@ -196,3 +196,25 @@ def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], origin: str) 
     if faults:
         raise CheckpointError(f"the weights of {origin} do not fit its config: {'; '.join(faults)}")
     model.load_state_dict(dict(state), strict=True, assign=True)
+
+
+def without_values(model: nn.Module) -> list[str]:
+    """Tensors of a model built inside `outline` that are not in its state dict: buffers not persistent, and attributes."""
+    buffers = [name for name, buffer in model.named_buffers() if buffer.is_meta]
+    plain = [
+        f"{path}.{name}".lstrip(".")
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, torch.Tensor) and value.is_meta
+    ]
+    return sorted(buffers + plain)
+
+
+def needs_values(error: BaseException) -> bool:
+    """Whether building inside `outline` failed because numbers were asked for, as `tolist` does, where there are none."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__
+    return isinstance(causes[-1], RuntimeError) and "meta" in str(causes[-1])

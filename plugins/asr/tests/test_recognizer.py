@@ -351,3 +351,12 @@ def test_a_head_of_another_family() -> None:
     unfit = Recognizer(known.config, **parts, decoder=head, search=CtcGreedy(CtcGreedyConfig()))
     with pytest.raises(ConfigError, match="search='CtcGreedy' reads ctc heads, and this one is cif"):
         unfit.transcribe(A)
+
+
+def test_a_model_in_training_mode_is_asked_in_eval_mode() -> None:
+    recognizer = sonant.load(CASES / f"{CTC}.nemo", device="cpu", dtype="float32").train()
+    recognizer.encoder.layers[0].eval()  # as a part that is not to be trained
+    modes = [module.training for module in recognizer.modules()]
+    assert found(recognizer.transcribe([A, B])) == found(model(CTC).transcribe([A, B]))
+    assert [module.training for module in recognizer.modules()] == modes
+    assert any(modes) and not all(modes)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sonant import runtime
+from sonant import runtime, weights
+from sonant.errors import ConfigError
 from sonant.testing import compare, samples
 from sonant.testing.calls import call
 from sonant.testing.check import Skipped, require
@@ -38,18 +39,25 @@ def state_dict_round_trip(subject: Subject) -> None:
 
 
 @torch.no_grad()
-def loads_from_the_meta_device(subject: Subject) -> None:
-    """Built without memory and given a state dict, as models are opened, it is complete."""
+def loads_from_the_meta_device(subject: Subject) -> str | None:
+    """Built without memory and given a state dict, as models are opened, it is complete; or it can be told that it is not."""
     state = _module(subject).state_dict()
-    bare = subject.construct(device="meta").eval()
+    try:
+        bare = subject.construct(device="meta").eval()
+    except (ConfigError, RuntimeError) as error:
+        if not weights.needs_values(error):
+            raise
+        return "models with it are built with memory of their own when they are opened: its constructor computes with tensors"
     bare.load_state_dict(state, assign=True)
-    empty = [name for name, t in (*bare.named_parameters(), *bare.named_buffers()) if t.is_meta]
-    require(
-        not empty,
-        f"built on the meta device and loaded, it has no values for {_list(empty)}: what the state dict does not hold is lost; "
-        "make it a persistent buffer, or compute it when it is needed",
-    )
-    call(subject, bare)
+    absent = weights.without_values(bare)
+    if absent:
+        return f"models with it are built with memory of their own when they are opened: the state dict lacks {_list(absent)}"
+    try:
+        call(subject, bare)
+    except RuntimeError as error:
+        require("meta" not in str(error), f"it keeps tensors where they cannot be found; make them buffers ({error})")
+        raise
+    return None
 
 
 @torch.no_grad()

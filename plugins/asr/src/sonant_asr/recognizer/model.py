@@ -140,7 +140,10 @@ class Recognizer(nn.Module):
         decoder: str | None = None,
         search: str | Mapping[str, Any] | None = None,
     ) -> list[Transcript]:
-        """Transcribe one batch; `transcribe` explains the options."""
+        """Transcribe one batch; `transcribe` explains the options. A model in training mode is in eval mode for it."""
+        if self.training:
+            with runtime.in_eval(self):
+                return self.infer(batch, level=level, decoder=decoder, search=search)
         head = self._head(decoder)
         device = next(self.parameters()).device
         enc, lens = self._encode_by_length(batch.wav.to(device), batch.lens.to(device))
