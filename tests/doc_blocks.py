@@ -333,8 +333,10 @@ def check_model(name: str | None) -> None:
 
 
 def check_pip(args: list[str]) -> None:
-    """Every word but options is a path of the repository, with extras behind it or without."""
+    """Every word but options is a path of the repository, with extras behind it or without; torch comes from an index."""
     for word in args:
+        if word == "torch" or args[max(0, args.index(word) - 1)] == "--index-url":
+            continue
         assert word.startswith("-") or (REPO / word.partition("[")[0]).exists(), f"pip would find no {word}"
 
 

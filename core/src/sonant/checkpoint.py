@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,14 +88,16 @@ def _license(model: nn.Module, name: str) -> None:
 def _load_nemo(path: Path) -> nn.Module:
     with NemoArchive(path) as archive:
         found = read_nemo(archive)
-    return _filled(found.config, found.files, found.state, path, found.notes)
+    return _filled(found.config, found.files, lambda: found.state, path, found.notes)
 
 
-def _filled(filled: ModelConfig, files: Files, state: weights.State, path: Path, notes: tuple[str, ...] = ()) -> nn.Module:
-    """The model of a config with the tensors of `state`: built in outline, or for real where a part needs that."""
+def _filled(
+    filled: ModelConfig, files: Files, read: Callable[[], weights.State], path: Path, notes: tuple[str, ...] = ()
+) -> nn.Module:
+    """The model of a config with the tensors that `read` gives: built in outline, or for real where a part needs that."""
     try:
         model = _assembled(filled, files, path, notes, outline=True)
-        weights.load_into(model, state, str(path))
+        weights.load_into(model, read(), str(path))
         absent = weights.without_values(model)
     except CheckpointError as error:
         if not weights.needs_values(error):
@@ -104,7 +106,7 @@ def _filled(filled: ModelConfig, files: Files, state: weights.State, path: Path,
     if absent:
         log.info("%s is built with memory of its own: its weights do not hold %s", path, ", ".join(absent))
         model = _assembled(filled, files, path, notes, outline=False)
-        weights.load_into(model, state, str(path))
+        weights.load_into(model, read(), str(path))
     return model
 
 
@@ -131,7 +133,7 @@ def _load_folder(folder: Path) -> nn.Module:
             raise UnknownName(f"{folder}: {error}") from error
         except (ConfigError, RecursionError) as error:
             raise CheckpointError(f"{folder / FOLDER_CONFIG}: {error}") from error
-        model = _filled(filled, Files.inside(folder), weights.read_safetensors(folder / FOLDER_WEIGHTS), folder)
+        model = _filled(filled, Files.inside(folder), lambda: weights.read_safetensors(folder / FOLDER_WEIGHTS), folder)
     for change in origin.changed:
         log.info("%s was saved with %s", folder, change)
     _license(model, origin.license or folders.read_license(folder))
