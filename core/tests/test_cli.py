@@ -203,3 +203,9 @@ def test_the_error_of_a_command_is_a_click_exception() -> None:
     command = App("sonant", callback=app.callback, params=app.params, commands=COMMANDS)
     with pytest.raises(click.ClickException, match="there is no file or folder"):
         command.main(["convert", "none.nemo", "out"], standalone_mode=False)
+
+
+def test_a_kind_of_which_nothing_is_installed(command: Any) -> None:
+    shown = command("components", "codec")
+    assert (shown.stdout, shown.stderr) == ("", "No codec is installed.\n")
+    assert command("components", "codec", "--json").stdout == "[]\n"

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from sonant import config, registry
+from sonant import config, plugins, registry
 from sonant.cli import printing
 from sonant.spec import KINDS, no_kind
 
@@ -25,6 +25,8 @@ def components_command(kind: str | None, as_json: bool) -> None:
     rows = [r for r in registry.current() if kind in (None, r.spec.kind)]
     if as_json:
         printing.as_json([_facts(r) for r in rows])
+    elif not rows:
+        click.echo(f"No {kind or 'component'} is installed. {plugins.mention_failed(plugins.installed())}".rstrip(), err=True)
     else:
         printing.table([(r.spec.kind, r.spec.name, r.plugin.distribution, _doc(r)) for r in rows])
 

@@ -109,6 +109,7 @@ def app(verbose: bool) -> None:
     )
     for noisy in ("httpx", "httpx2", "huggingface_hub", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own, and would say everything twice
 
 
 def main() -> None:
