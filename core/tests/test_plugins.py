@@ -174,6 +174,13 @@ def test_listing_shows_the_failed_plugin(install: Install, cli: Cli) -> None:
     assert "acme-good" not in with_tracebacks.stdout
 
 
+def test_listing_tells_an_error_of_several_lines_in_one(install: Install, cli: Cli) -> None:
+    install("acme-broken", f"{HEADER}@hookimpl\ndef sonant_components(registry):\n    return []")
+    (row,) = [line for line in cli("plugins").stdout.splitlines() if line.startswith("acme-broken")]
+    assert "hook 'sonant_components'" in row
+    assert "{'registry'}" in row
+
+
 def test_listing_as_json(install: Install, cli: Cli) -> None:
     install("acme-broken", "raise SystemExit(0)")
     install("acme-good", providing("fastconformer"))

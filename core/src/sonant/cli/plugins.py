@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ import click
 from sonant import plugins, registry
 from sonant.cli import checking, printing
 from sonant.plugins import Plugin
+
+_LONGEST_ERROR = 300  # characters of it in the list; `--traceback` has it whole
 
 
 @click.command("plugins")
@@ -80,10 +83,8 @@ def _print_plugins(found: Sequence[Plugin], conflicts: Sequence[str], traceback:
     rows = []
     for plugin in found:
         state = "failed" if plugin.error else "ok"
-        provides = (
-            plugin.error.partition("\n")[0] or ", ".join(f"{s.kind} {s.name}" for s in plugin.components) or "no components"
-        )
-        rows.append((plugin.distribution, plugin.version, state, provides))
+        provides = ", ".join(f"{s.kind} {s.name}" for s in plugin.components) or "no components"
+        rows.append((plugin.distribution, plugin.version, state, textwrap.shorten(plugin.error, _LONGEST_ERROR) or provides))
     printing.table(rows)
     for plugin in found:
         for note in plugin.notes:
