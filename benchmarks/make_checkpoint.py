@@ -1,12 +1,13 @@
-"""Write a `.nemo` checkpoint of the size of parakeet-tdt-0.6b with random weights, which Sonant and NeMo both open.
+"""Write a `.nemo` checkpoint of a published size with random weights, which Sonant and NeMo both open.
 
-    python benchmarks/make_checkpoint.py OUT.nemo [encoder.n_layers=24 …]
+    python benchmarks/make_checkpoint.py OUT.nemo [parakeet-tdt-0.6b | quartznet15x5] [encoder.n_layers=24 …]
 
 The tokenizer is that of a small checkpoint in `tests/nemo-cases`; its 96 pieces make the output layer smaller than published.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -18,22 +19,43 @@ from sonant.nemo.archive import NemoArchive
 
 CASE = Path(__file__).parents[1] / "tests" / "nemo-cases" / "fastconformer_tdt_bpe.nemo"
 
-CONFIG = """
+_REPEATED = [(33, 256), (39, 256), (51, 512), (63, 512), (75, 512)]  # kernels and channels of QuartzNet (Kriman et al., 2020)
+QUARTZNET = [
+    {"filters": 256, "kernel": 33, "stride": 2, "separable": True},
+    *(
+        {"filters": filters, "kernel": kernel, "repeat": 5, "separable": True, "residual": True}
+        for kernel, filters in _REPEATED
+        for _ in range(3)
+    ),
+    {"filters": 512, "kernel": 87, "dilation": 2, "separable": True},
+    {"filters": 1024, "kernel": 1},
+]
+CONFIGS = {
+    "quartznet15x5": f"""
+task: asr
+preprocessor: {{name: log_mel, features: 64}}
+tokenizer: {{name: sentencepiece, file: tokenizer.model}}
+encoder: {{name: convolutional, blocks: {json.dumps(QUARTZNET)}}}
+decoder: ctc
+""",
+    "parakeet-tdt-0.6b": """
 task: asr
 preprocessor: {name: log_mel, features: 128}
 tokenizer: {name: sentencepiece, file: tokenizer.model}
 encoder: {name: fastconformer, n_layers: 24, d_model: 1024, n_heads: 8, use_bias: false, xscaling: false}
 decoder: {name: tdt, pred_hidden: 640, pred_rnn_layers: 2, joint_hidden: 640}
-"""
+""",
+}
 
 
 def main(target: str, overrides: list[str]) -> None:
     """Build, save, say how large."""
+    form = overrides.pop(0) if overrides and overrides[0] in CONFIGS else "parakeet-tdt-0.6b"
     with tempfile.TemporaryDirectory() as folder, NemoArchive(CASE) as archive:
         member = next(name for name in archive.sizes() if name.endswith("tokenizer.model"))
         (Path(folder) / "tokenizer.model").write_bytes(archive.read(member))
         config = Path(folder) / "config.yaml"
-        config.write_text(CONFIG)
+        config.write_text(CONFIGS[form])
         torch.manual_seed(0)
         model = sonant.load(config, device="cpu", dtype="float32", overrides=overrides)
     sonant.save(model, target)

@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--against", required=True)
     parser.add_argument("--clips", type=Path, help="a folder of wav files to transcribe")
+    parser.add_argument("--label", default="", help="what to call the model in the record; none is the usual one")
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--seconds", nargs="+", type=int, default=[10, 30])
     parser.add_argument("--threads", type=int, default=2)
@@ -81,6 +82,8 @@ def main() -> None:
             rows.append(_encode(sides, seconds, dtype, options.runs))
         if options.clips and dtype == "float32":
             rows.append(_transcribe(sides, options.clips, options.batch_size, min(3, options.runs)))
+        for row in rows:
+            row["what"] = f"{options.label} {row['what']}".strip()
         _record(rows, sides, options)
         for side in sides.values():
             side.close()
