@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from attrs import evolve
 
-from sonant import config, runtime, weights
+from sonant import config, runtime, sources, weights
 from sonant import folder as folders
 from sonant.build import Blueprint, assemble
 from sonant.config import ModelConfig
@@ -21,7 +21,6 @@ from sonant.layout import CONFIG_SUFFIXES, FOLDER_CONFIG, FOLDER_WEIGHTS, NEMO_C
 from sonant.nemo.archive import NemoArchive, write_archive
 from sonant.nemo.convert import read_nemo, write_nemo
 from sonant.provenance import Provenance
-from sonant.sources import card_of, locate
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,8 +57,7 @@ def load(
         CheckpointError: the file is damaged, unsafe, or does not fit its config.
         DownloadError: it could not be fetched.
     """
-    path = locate(source, revision=revision, registry=registry)
-    card = card_of(source, registry)
+    path, card = sources.find(source, revision=revision, registry=registry)
     if overrides and path.suffix not in CONFIG_SUFFIXES:
         raise ConfigError(
             f"{path} is no config file: what a saved model is made of cannot be overridden ({', '.join(overrides)})"

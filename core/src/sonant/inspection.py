@@ -80,8 +80,7 @@ def inspect(source: str | Path, *, revision: str | None = None, registry: str | 
         UnknownName, DownloadError: there is no such model, or it cannot be fetched.
         CheckpointError, ConfigError: it is damaged or unsafe, beyond what can be read past.
     """
-    path = sources.locate(source, revision=revision, registry=registry)
-    card = sources.card_of(source, registry)
+    path, card = sources.find(source, revision=revision, registry=registry)
     licensed = (card.license if card is not None else None) or ""
     if path.suffix == ".safetensors":
         return Inspection(path=path, form="safetensors file", bytes=path.stat().st_size, tensors=_safetensors(path))
@@ -143,7 +142,10 @@ def _nemo(path: Path, licensed: str) -> Inspection:
         data, files = archive.config(), archive.sizes()
         with archive.open(NEMO_WEIGHTS) as stream:
             tensors = _torch(stream, str(path))
-        license = next((folders.license_line(archive.open(name)) for name in LICENSE_FILES if name in files), "")
+        named = next((name for name in LICENSE_FILES if name in files), None)
+        if named is not None and not licensed:
+            with archive.open(named) as stream:
+                licensed = folders.license_line(stream)
     return Inspection(
         path=path,
         form="NeMo checkpoint",
@@ -153,7 +155,7 @@ def _nemo(path: Path, licensed: str) -> Inspection:
         tensors=tensors,
         files=files,
         saved_by=f"NeMo {data['nemo_version']}" if isinstance(data.get("nemo_version"), str) else "",
-        license=licensed or license,
+        license=licensed,
     )
 
 

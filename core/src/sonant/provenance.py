@@ -16,9 +16,8 @@ from sonant import __version__, plugins
 from sonant.build import Blueprint
 from sonant.errors import CheckpointError, ConfigError, UnknownName
 
-_LABEL = re.compile(
-    r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?) ([A-Za-z0-9.!+_-]+)"
-)  # what pip allows, so that it can be shown
+# What pip allows, so that it can be shown.
+_LABEL = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?) ([A-Za-z0-9.!+_-]+)")
 
 
 @frozen
@@ -59,15 +58,19 @@ class Provenance:
     def absent(self) -> list[str]:
         """The labels of distributions that are not installed, or left out here."""
         present = _present()
-        return sorted({label for label in self.distributions.values() if plugins.normalized(label.split(" ")[0]) not in present})
+        return sorted({label for label in self.distributions.values() if plugins.normalized(_parted(label)[0]) not in present})
 
     @property
     def changed(self) -> list[str]:
         """`acme-speech 0.2.0 (installed: 0.3.0)` for each distribution that is installed in another version."""
+        return [f"{name} {was} (installed: {now})" for name, was, now in self._changes()]
+
+    def _changes(self) -> list[tuple[str, str, str]]:
+        """The name of each such distribution, its version then, and now."""
         present = _present()
         saved = sorted({_parted(label) for label in self.distributions.values()})
         versions = [(name, was, present.get(plugins.normalized(name), was)) for name, was in saved]
-        return [f"{name} {was} (installed: {now})" for name, was, now in versions if now != was]
+        return [(name, was, now) for name, was, now in versions if now != was]
 
     @contextmanager
     def explaining(self, source: str) -> Iterator[None]:
@@ -91,7 +94,7 @@ class Provenance:
                 f"pip install {pip}. What it holds: sonant inspect {source}"
             )
         if self.changed:
-            pip = " ".join(change.partition(" (")[0].replace(" ", "==") for change in self.changed)
+            pip = " ".join(f"{name}=={was}" for name, was, _ in self._changes())
             return f"The model says that it was saved with {', '.join(self.changed)}. If you trust that, pip install {pip}"
         return ""
 
