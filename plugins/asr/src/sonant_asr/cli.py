@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import click
 
-DEFAULT_MODEL = "parakeet-tdt_ctc-110m"
+from sonant_asr.recognizing import chosen_model, exit_if_failed, how_options, model_option, registry_option
 
 
 def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
@@ -26,9 +25,7 @@ def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
 
 @click.command("transcribe")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option(
-    "-m", "--model", default=None, help="A model's name, a Hugging Face repo, a .nemo file, a folder, or a config file."
-)
+@model_option
 @click.option(
     "-f",
     "--format",
@@ -45,16 +42,7 @@ def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
     default=None,
     help="How fine. Default: what the format needs.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Most recordings in one pass.")
-@click.option("--batch-seconds", type=float, default=None, help="Most seconds of audio in one pass, padding included.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
-@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16")
-@click.option(
-    "--threads", type=click.IntRange(1), default=None, help="CPU threads of the model. Default: the CPUs this process may use."
-)
-@click.option("--channel", type=click.IntRange(0), default=None, help="The channel to hear, from 0. Default: the average of all.")
-@click.option("--decoder", default=None, help="The head of a hybrid model: ctc, rnnt or tdt. Default: its main one.")
-@click.option("--search", default=None, help="How labels are found: the name of a search component. Default: the head's own.")
+@how_options
 @click.option(
     "--shard",
     callback=_shard,
@@ -62,9 +50,7 @@ def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
     metavar="K/N",
     help="Take only every Nth recording, from the Kth. Default: $RANK and $WORLD_SIZE.",
 )
-@click.option(
-    "--registry", type=click.Path(exists=True, dir_okay=False), default=None, help="A file of model cards beside the packaged."
-)
+@registry_option
 @click.option("--overwrite", is_flag=True, help="Transcribe again what the output already holds.")
 def transcribe_command(**options: Any) -> None:
     """Write down what is said in recordings.
@@ -82,16 +68,6 @@ def transcribe_command(**options: Any) -> None:
       sonant transcribe recordings/ --output transcripts/ --format json --timestamps word
       sonant transcribe corpus.jsonl --output out.jsonl --shard 1/4
     """
-    from sonant.cli import printing
     from sonant_asr.transcribing import run
 
-    model = options.pop("model") or os.environ.get("SONANT_MODEL")
-    if model is None:
-        model = DEFAULT_MODEL
-        click.echo(f"no --model given (nor SONANT_MODEL set): using {model}", err=True)
-    failures = run(model=model, **options)
-    for failure in failures:
-        click.echo(f"failed: {printing.shown(str(failure))}", err=True)  # it may quote a stranger's manifest
-    if failures:
-        click.echo(f"{len(failures)} of the recordings failed; the others are done", err=True)
-        sys.exit(1)
+    exit_if_failed(run(model=chosen_model(options.pop("model")), **options), "; the others are done")

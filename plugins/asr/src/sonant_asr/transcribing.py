@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 from tqdm import tqdm
 
@@ -16,6 +15,7 @@ from sonant import inputs, outputs
 from sonant.errors import AudioError, ConfigError
 from sonant.inputs import Item
 from sonant.results import Failure
+from sonant_asr.recognizing import say_what_is_done
 
 _NEEDED_BY_FORMAT = {"srt": "segment", "vtt": "segment", "ctm": "word"}
 
@@ -45,10 +45,7 @@ def run(
     sink = outputs.open_sink(output, format_name, found, shard, overwrite=overwrite)
     items = found[shard[0] - 1 :: shard[1]]
     todo = [item for item in items if not sink.is_done(item)]
-    if len(todo) < len(items):
-        click.echo(
-            f"{len(items) - len(todo)} of {len(items)} recordings are already in {output}; --overwrite does them again", err=True
-        )
+    say_what_is_done(len(todo), len(items), output)
     if not todo:
         return failures
     whole = False

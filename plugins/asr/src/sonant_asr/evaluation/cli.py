@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sonant_asr.cli import DEFAULT_MODEL
+from sonant_asr.recognizing import chosen_model, exit_if_failed, how_options, model_option, registry_option
 
 if TYPE_CHECKING:
     from sonant_asr.evaluation.errors import Unit
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @click.argument("manifest", metavar="MANIFEST", type=click.Path(exists=True, dir_okay=False))
-@click.option(
-    "-m", "--model", default=None, help="A model's name, a Hugging Face repo, a .nemo file, a folder, or a config file."
-)
+@model_option
 @click.option(
     "--hypotheses",
     type=click.Path(exists=True, dir_okay=False),
@@ -44,19 +41,8 @@ if TYPE_CHECKING:
 )
 @click.option("--worst", type=click.IntRange(0), default=5, show_default=True, help="Utterances to print, the worst first.")
 @click.option("--embed-audio", is_flag=True, help="Put the audio into the report, up to 50 MB, instead of linking to the files.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Most recordings in one pass.")
-@click.option("--batch-seconds", type=float, default=None, help="Most seconds of audio in one pass, padding included.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
-@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16")
-@click.option(
-    "--threads", type=click.IntRange(1), default=None, help="CPU threads of the model. Default: the CPUs this process may use."
-)
-@click.option("--channel", type=click.IntRange(0), default=None, help="The channel to hear, from 0. Default: the average of all.")
-@click.option("--decoder", default=None, help="The head of a hybrid model: ctc, rnnt or tdt. Default: its main one.")
-@click.option("--search", default=None, help="How labels are found: the name of a search component. Default: the head's own.")
-@click.option(
-    "--registry", type=click.Path(exists=True, dir_okay=False), default=None, help="A file of model cards beside the packaged."
-)
+@how_options
+@registry_option
 @click.option("--overwrite", is_flag=True, help="Recognize again what the output already holds.")
 @click.option("--json", "as_json", is_flag=True, help="Print what scores.json holds.")
 def evaluate_command(
@@ -93,7 +79,7 @@ def evaluate_command(
     from sonant_asr.evaluation.running import Recognition, evaluate_manifest
 
     if hypotheses is None:
-        recognition["model"] = _model(recognition["model"])
+        recognition["model"] = chosen_model(recognition["model"])
     evaluation = evaluate_manifest(
         manifest,
         recognition=Recognition(**recognition) if hypotheses is None else None,
@@ -110,18 +96,7 @@ def evaluate_command(
         _print(evaluation, worst, unit)
     if output is not None:
         click.echo(f"wrote {os.path.join(output, 'report.html')}", err=True)
-    for failure in evaluation.failures:
-        click.echo(f"failed: {printing.shown(str(failure))}", err=True)  # it may quote a stranger's manifest
-    if evaluation.failures:
-        click.echo(f"{len(evaluation.failures)} of the recordings failed and are not counted", err=True)
-        sys.exit(1)
-
-
-def _model(named: str | None) -> str:
-    model = named or os.environ.get("SONANT_MODEL")
-    if model is None:
-        click.echo(f"no --model given (nor SONANT_MODEL set): using {DEFAULT_MODEL}", err=True)
-    return model or DEFAULT_MODEL
+    exit_if_failed(evaluation.failures, " and are not counted")
 
 
 def _print(evaluation: Evaluation, worst: int, unit: Unit) -> None:

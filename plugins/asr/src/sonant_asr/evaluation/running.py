@@ -18,6 +18,7 @@ from sonant_asr.evaluation import manifest, players, report
 from sonant_asr.evaluation.errors import Unit, require_jiwer
 from sonant_asr.evaluation.manifest import Hypothesis, Key, Row
 from sonant_asr.evaluation.scores import Pair, Scores, evaluate
+from sonant_asr.recognizing import say_what_is_done
 
 REPORT, SCORES, ROWS = "report.html", "scores.json", "rows.jsonl"
 
@@ -134,10 +135,7 @@ def _recognize(
     sink = None if path is None else outputs.open_sink(str(path), "jsonl", [row.item for row in wanted], overwrite=overwrite)
     found = {} if path is None or overwrite or not path.exists() else _earlier(path, recognition)
     todo = [row for row in wanted if row.key not in found]
-    if len(todo) < len(wanted):
-        click.echo(
-            f"{len(wanted) - len(todo)} of {len(wanted)} recordings are already in {path}; --overwrite does them again", err=True
-        )
+    say_what_is_done(len(todo), len(wanted), path)
     failures = []
     whole = False
     try:

@@ -1,0 +1,71 @@
+"""What the commands that recognize share: their options, the model when none is named, and what they say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from sonant.results import Failure
+
+DEFAULT_MODEL = "parakeet-tdt_ctc-110m"
+
+model_option = click.option(
+    "-m", "--model", default=None, help="A model's name, a Hugging Face repo, a .nemo file, a folder, or a config file."
+)
+registry_option = click.option(
+    "--registry", type=click.Path(exists=True, dir_okay=False), default=None, help="A file of model cards beside the packaged."
+)
+
+_HOW = (
+    click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Most recordings in one pass."),
+    click.option("--batch-seconds", type=float, default=None, help="Most seconds of audio in one pass, padding included."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
+    click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16"),
+    click.option(
+        "--threads",
+        type=click.IntRange(1),
+        default=None,
+        help="CPU threads of the model. Default: the CPUs this process may use.",
+    ),
+    click.option(
+        "--channel", type=click.IntRange(0), default=None, help="The channel to hear, from 0. Default: the average of all."
+    ),
+    click.option("--decoder", default=None, help="The head of a hybrid model: ctc, rnnt or tdt. Default: its main one."),
+    click.option("--search", default=None, help="How labels are found: the name of a search component. Default: the head's own."),
+)
+
+
+def how_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that say how a model runs, from `--batch-size` to `--search`."""
+    for option in reversed(_HOW):
+        command = option(command)
+    return command
+
+
+def chosen_model(named: str | None) -> str:
+    """The model of `--model`, of `SONANT_MODEL`, or the default, which is said."""
+    model = named or os.environ.get("SONANT_MODEL")
+    if not model:
+        click.echo(f"no --model given (nor SONANT_MODEL set): using {DEFAULT_MODEL}", err=True)
+    return model or DEFAULT_MODEL
+
+
+def say_what_is_done(todo: int, total: int, output: object) -> None:
+    """How many recordings an earlier run left nothing to do for."""
+    if todo < total:
+        click.echo(f"{total - todo} of {total} recordings are already in {output}; --overwrite does them again", err=True)
+
+
+def exit_if_failed(failures: Sequence[Failure], consequence: str) -> None:
+    """Name the recordings that failed, and end with status 1 if there are any."""
+    from sonant.cli import printing
+
+    for failure in failures:
+        click.echo(f"failed: {printing.shown(str(failure))}", err=True)  # it may quote a stranger's manifest
+    if failures:
+        click.echo(f"{len(failures)} of the recordings failed{consequence}", err=True)
+        sys.exit(1)
