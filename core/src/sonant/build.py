@@ -95,6 +95,8 @@ def _size(built: Mapping[str, Any], origin: str, path: str) -> Any:
     key, _, attribute = origin.partition(".")
     if key not in built:
         return None
+    if not attribute:
+        return built[key]
     try:
         return getattr(built[key], attribute)
     except AttributeError:

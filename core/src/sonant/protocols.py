@@ -169,7 +169,8 @@ class Decoder(Protocol):
 class Search(Protocol):
     """Reads the best label sequences off a decoder. Has no weights; chosen when a model is used.
 
-    It may state `families: tuple[str, ...]`, the families of heads it reads; without, it is used for those that name it.
+    It may state `families: tuple[str, ...]`, the families of heads it reads; without, it is used for those that name it. If it
+    declares `tokenizer`, it is offered the model's, and if it declares `files`, those its config names; both may be absent.
     """
 
     def __call__(self, decoder: Any, enc: Tensor, lens: Tensor) -> list[Hypothesis]:

@@ -87,7 +87,7 @@ class Part:
         converter=_frozen_mapping,
         metadata={
             "help": "keyword-only arguments of the component, each with the `part.attribute` of a part before it that it gets, "
-            'as `{"d_in": "preprocessor.d_out"}`; a component takes those it declares'
+            'as `{"d_in": "preprocessor.d_out"}`, or with a `part` itself; a component takes those it declares'
         },
     )
     help: str = field(default="", metadata={"help": "what the section is for, shown by `sonant describe task NAME`"})

@@ -33,7 +33,13 @@ def _task() -> ComponentSpec:
             Part(key="encoder", kind="encoder", sizes={"d_in": "preprocessor.d_out"}, help="features to vectors"),
             Part(key="decoder", kind="decoder", sizes=_DECODER_SIZES, help="vectors to label scores"),
             Part(key="aux_decoder", kind="decoder", required=False, sizes=_DECODER_SIZES, help="a second head, as hybrids have"),
-            Part(key="search", kind="search", required=False, help="how labels are found; chosen at run time, not stored"),
+            Part(
+                key="search",
+                kind="search",
+                required=False,
+                sizes={"tokenizer": "tokenizer"},
+                help="how labels are found; chosen at run time, not stored",
+            ),
         ),
         nemo=NemoSpec(
             mapping="sonant_asr.recognizer.nemo:MAPPING",

@@ -11,12 +11,11 @@ from attrs import evolve
 from torch import Tensor, nn
 
 from sonant import inputs, runtime
-from sonant.build import instantiate
-from sonant.config import fill_section
 from sonant.errors import ConfigError
-from sonant.protocols import Hypothesis
+from sonant.protocols import Hypothesis, Search
 from sonant.results import Transcript
 from sonant.runtime import Batch, Batching
+from sonant_asr.recognizer import searching
 from sonant_asr.recognizer.config import AsrConfig
 from sonant_asr.recognizer.text import Level, check_level, transcript
 
@@ -120,8 +119,8 @@ class Recognizer(nn.Module):
             AudioError: a recording cannot be read.
             ConfigError: an option names something that is not there.
         """
-        infer = partial(self.infer, level=check_level(timestamps), decoder=decoder, search=search)
-        self._head(decoder)  # a wrong name fails before anything is decoded
+        head = self._head(decoder)  # a wrong name fails before anything is decoded
+        infer = partial(self.infer, level=check_level(timestamps), decoder=decoder, search=self._search(head, search))
         batching = Batching(
             batch_size=batch_size,
             batch_seconds=batch_seconds,
@@ -138,7 +137,7 @@ class Recognizer(nn.Module):
         *,
         level: Level | None = None,
         decoder: str | None = None,
-        search: str | Mapping[str, Any] | None = None,
+        search: str | Mapping[str, Any] | Search | None = None,
     ) -> list[Transcript]:
         """Transcribe one batch; `transcribe` explains the options. A model in training mode is in eval mode for it."""
         if self.training:
@@ -147,7 +146,7 @@ class Recognizer(nn.Module):
         head = self._head(decoder)
         device = next(self.parameters()).device
         enc, lens = self._encode_by_length(batch.wav.to(device), batch.lens.to(device))
-        found = self._searcher(head, search)(head, enc, lens)
+        found = self._search(head, search)(head, enc, lens)
         seconds = (batch.lens / self.sample_rate).tolist()
         return [
             self._finish(hypothesis, head.family, level, item.name, duration)
@@ -178,14 +177,8 @@ class Recognizer(nn.Module):
             raise ConfigError(f"decoder={name!r}: this model has {' and '.join(self.decoders)}")
         return self.decoders[name]
 
-    def _searcher(self, head: Any, search: str | Mapping[str, Any] | None) -> Any:
-        wanted = head.search if search is None else search
-        if search is None and self.search is not None and head is self.decoder:
-            chosen, wanted = self.search, type(self.search).__name__  # the config's
-        else:
-            chosen = instantiate(fill_section("search", wanted, "search"), "search", {})
-        families = getattr(chosen, "families", (head.family,))
-        if head.family not in families:
-            hint = f": try {head.search!r}" if wanted != head.search else ""
-            raise ConfigError(f"search={wanted!r} reads {' and '.join(families)} heads, and this one is {head.family}{hint}")
-        return chosen
+    def _search(self, head: Any, wanted: str | Mapping[str, Any] | Search | None) -> Search:
+        """A search is built once for all batches, and then comes back as it is."""
+        if wanted is None or isinstance(wanted, (str, Mapping)):
+            return searching.choose(head, self.tokenizer, wanted, self.search if head is self.decoder else None)
+        return wanted
