@@ -68,6 +68,12 @@ def test_a_plan_fills_its_batches() -> None:
     assert plan([], Batching()) == []
 
 
+def test_a_long_recording_shares_no_batch() -> None:
+    durations = [1.0, 50.0, 1.0, 30.0, 10.0, 10.5]
+    assert plan(durations, Batching(batch_size=4, longest=10.0)) == [[1], [3], [5], [4, 0, 2]]
+    assert plan(durations, Batching(batch_size=4)) == [[1, 3, 5, 4], [0, 2]]
+
+
 def test_sorting_by_length_halves_the_padding_at_least() -> None:
     durations = random_durations(0, 512)
     in_order = [list(range(n, n + 16)) for n in range(0, 512, 16)]
@@ -141,6 +147,41 @@ def test_within_a_window_a_result_waits_only_for_those_before_it() -> None:
     for count in (1, 2, 3, 4):
         next(results)
         assert len(model.batches) == count
+
+
+@pytest.mark.parametrize(("seconds", "ahead"), [(100.0, 2), (1000.0, 1)])
+def test_hours_are_not_decoded_ahead(monkeypatch: pytest.MonkeyPatch, seconds: float, ahead: int) -> None:
+    """Of recordings of so many seconds, while the model hears one, no more than half an hour waits decoded."""
+    decoded: list[str] = []
+    read = Item.read
+    monkeypatch.setattr(Item, "read", lambda self, *args: (decoded.append(self.name), read(self, *args))[1])
+    known: list[int] = []
+
+    def model(batch: Batch) -> list[int]:
+        threading.Event().wait(0.1)  # what is decoded ahead gets the time for it
+        known.append(len(decoded) - len(known) * 1)
+        return [0]
+
+    list(process(recordings([seconds] * 4), model, RATE, Batching(batch_size=1)))
+    assert known == [min(ahead, 4 - n) for n in range(4)]
+
+
+def test_one_recording_is_not_copied() -> None:
+    sound = np.ones(1000, np.float32)
+    model = Model()
+    list(process([Item(sound, "one")], model, RATE))
+    assert model.batches[0].wav.data_ptr() == sound.ctypes.data
+
+
+def test_a_batch_gives_its_recordings_one_by_one() -> None:
+    model = Model()
+    list(process(recordings([0.3, 0.1, 0.2]), model, RATE))
+    (batch,) = model.batches
+    assert [(one.wav.tolist(), one.lens.tolist(), one.items[0].name) for one in batch.each()] == [
+        ([[0.0] * 30], [30], "recording 0"),
+        ([[2.0] * 20], [20], "recording 2"),
+        ([[1.0] * 10], [10], "recording 1"),
+    ]
 
 
 def test_recordings_are_decoded_ahead_in_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff
 """Files a folder is searched for."""
 
 _MOST_CHANNELS = 64
+_BLOCK = 2**20  # samples of each channel read at once
 _SHOULD_BE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNCOUNTED = 2**62  # libsndfile gives a flac file from a pipe a length beyond this
 _BAD_SEEK = 39  # libsndfile's SFE_BAD_SEEK
@@ -51,12 +52,11 @@ def read(
     if not 0 <= offset < math.inf or not (duration is None or 0 <= duration < math.inf):
         raise AudioError(f"offset {offset} and duration {duration} are not a piece of a recording: both are seconds, from 0 on")
     if isinstance(source, (str, Path)) or hasattr(source, "read"):
-        samples, rate = _read_file(source, offset, duration)
+        mono, rate = _read_file(source, offset, duration, channel)
     else:
         samples, rate = _from_array(source, sample_rate)
         first = round(offset * rate)
-        samples = samples[first : None if duration is None else first + round(duration * rate)]
-    mono = _mono(samples, channel)
+        mono = _mono(samples[first : None if duration is None else first + round(duration * rate)], channel)
     if len(mono) == 0:
         raise AudioError("the recording has no samples" + (f" from {offset} s on" if offset else ""))
     if not np.isfinite(mono).all():
@@ -122,26 +122,37 @@ def _mend(source: str | Path | IO[bytes]) -> io.BytesIO | None:
     return mended
 
 
-def _read_file(source: str | Path | IO[bytes], offset: float, duration: float | None) -> tuple[Samples, int]:
+def _read_file(source: str | Path | IO[bytes], offset: float, duration: float | None, channel: int | None) -> tuple[Samples, int]:
     with _open(source) as file:
         _check_whole(file)
         first = round(offset * file.samplerate)
         count = None if duration is None else round(duration * file.samplerate)
         try:
             if file.frames >= _UNCOUNTED:
-                samples = np.concatenate(list(_blocks(file)))
+                samples = np.concatenate([_mono(block, channel) for block in _blocks(file)])
                 return samples[first : None if count is None else first + count], file.samplerate
             first = min(first, file.frames)
             expected = file.frames - first if count is None else min(count, file.frames - first)
             if first:
                 file.seek(first)
-            samples = file.read(expected, dtype="float32", always_2d=True)
+            samples = _read_mono(file, expected, channel)
         except (soundfile.LibsndfileError, OSError) as error:
             raise AudioError(f"damaged: {getattr(error, 'error_string', error)}") from error
         slack = _MP3_SLACK if file.format == "MP3" else 0
         if len(samples) < expected - slack:
             raise AudioError(f"truncated: {len(samples)} of {expected} samples can be read")
         return samples, file.samplerate
+
+
+def _read_mono(file: soundfile.SoundFile, count: int, channel: int | None) -> Samples:
+    """At most so many samples, one channel or the average of all. Block by block: hours with all channels are gigabytes."""
+    samples, filled = np.empty(count, dtype=np.float32), 0
+    while True:
+        block = _mono(file.read(min(_BLOCK, count - filled), dtype="float32", always_2d=True), channel)
+        samples[filled : filled + len(block)] = block
+        filled += len(block)
+        if len(block) == 0 or filled == count:
+            return samples[:filled]
 
 
 def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 _WINDOW = 16  # batches that are sorted by length together; bounds both padding and the wait for the first result
 _WORTHWHILE = 10.0  # seconds of audio in a batch, from which on a processor is kept busy
 _AHEAD = 2  # batches decoded while the model works
+_MOST_AHEAD = 1800.0  # seconds of audio in them; a longer batch is decoded when its turn comes
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -96,17 +98,24 @@ class Batch:
     lens: Tensor
     items: tuple[Item, ...]
 
+    def each(self) -> Iterator[Batch]:
+        """Its recordings one by one, without padding."""
+        for row, item in enumerate(self.items):
+            yield Batch(self.wav[row : row + 1, : int(self.lens[row])], self.lens[row : row + 1], (item,))
+
 
 @frozen(kw_only=True)
 class Batching:
     """How recordings are grouped: at most `batch_size` of them, and at most `batch_seconds` with padding.
 
-    A batch that holds ten seconds already takes none that is shorter than the part `shortest` of its longest.
+    A batch that holds ten seconds already takes none that is shorter than the part `shortest` of its longest. A recording of more
+    than `longest` seconds shares no batch, so that what one needs is not needed for each.
     """
 
     batch_size: int = 16
     batch_seconds: float | None = None
     shortest: float = 0.0
+    longest: float = math.inf
     channel: int | None = None
     workers: int = 2
 
@@ -131,7 +140,7 @@ def plan(durations: Sequence[float], batching: Batching) -> list[list[int]]:
 
 def _fits(duration: float, batch: list[float], batching: Batching) -> bool:
     """Whether a batch, longest first, has room for one more that is no longer."""
-    if len(batch) >= batching.batch_size:
+    if len(batch) >= batching.batch_size or batch[0] > batching.longest:
         return False
     if batching.batch_seconds is not None and (len(batch) + 1) * batch[0] > batching.batch_seconds:
         return False
@@ -194,9 +203,10 @@ def _process_window(
 
     waiting: deque[tuple[list[int], list[Future[Any]]]] = deque()
     emitted = 0
-    remaining = iter(batches)
+    remaining = deque(batches)
     while True:
-        while len(waiting) < _AHEAD and (indices := next(remaining, None)) is not None:
+        while remaining and _is_time_for(remaining[0], [i for indices, _ in waiting for i in indices], len(waiting), durations):
+            indices = remaining.popleft()
             waiting.append((indices, [pool.submit(decode, i) for i in indices]))
         while emitted in done:
             yield done.pop(emitted)
@@ -210,6 +220,13 @@ def _process_window(
         if ready:
             results = _infer(infer, [items[i] for i in ready], [decoded[i] for i in ready])
             done |= dict(zip(ready, results, strict=True))
+        del decoded, futures  # hours of audio, perhaps
+
+
+def _is_time_for(batch: list[int], waiting: list[int], batches: int, durations: Sequence[Any]) -> bool:
+    """Whether to begin to decode a batch while so many `batches` with the recordings `waiting` are decoded or being so."""
+    ahead = sum(durations[i] for i in (*waiting, *batch))
+    return batches == 0 or (batches < _AHEAD and ahead <= _MOST_AHEAD)
 
 
 def _attempt(item: Item, action: Callable[[], Any]) -> Any:
@@ -219,10 +236,16 @@ def _attempt(item: Item, action: Callable[[], Any]) -> Any:
         return Failure(item.name, error)
 
 
+def _batch(samples: list[Tensor], items: list[Item]) -> Batch:
+    if len(samples) == 1:  # not copied
+        return Batch(samples[0][None], torch.tensor([len(samples[0])]), tuple(items))
+    return Batch(*lengths.pad(samples), tuple(items))
+
+
 def _infer(infer: Callable[[Batch], Sequence[Any]], items: list[Item], samples: list[Tensor]) -> Sequence[Any]:
     """One batch; should it fail (most likely out of memory), its recordings one by one, so that one cannot take the rest down."""
     try:
-        return infer(Batch(*lengths.pad(samples), tuple(items)))
+        return infer(_batch(samples, items))
     except (RuntimeError, MemoryError) as error:
         if len(items) == 1:
             log.debug("inference failed", exc_info=True)
