@@ -124,31 +124,32 @@ class NemoArchive:
         with self.open(name) as stream:
             return stream.read()
 
-    def config(self) -> dict[str, Any]:
+    def config(self, name: str = CONFIG) -> dict[str, Any]:
         """The model's config, with interpolations inside the document resolved and every other kind refused.
+
+        `name` is that of the member: some archives hold a second model.
 
         Raises:
             CheckpointError: it is not plain YAML.
         """
         try:
-            document = configs.parse_yaml(self.read(CONFIG).decode("utf-8"), f"{self.path}:{CONFIG}")
+            document = configs.parse_yaml(self.read(name).decode("utf-8"), f"{self.path}:{name}")
             inner = document.get("model")
             model = inner if isinstance(inner, dict) else document
-            return _modernize(resolve(model, f"{self.path}:{CONFIG}"))
+            return _modernize(resolve(model, f"{self.path}:{name}"))
         except RecursionError as error:
-            raise CheckpointError(f"{self.path}:{CONFIG} is nested too deeply, or in itself") from error
+            raise CheckpointError(f"{self.path}:{name} is nested too deeply, or in itself") from error
         except (ConfigError, UnicodeDecodeError) as error:
             raise CheckpointError(
-                f"{self.path}:{CONFIG}: {error}" if isinstance(error, UnicodeDecodeError) else str(error)
+                f"{self.path}:{name}: {error}" if isinstance(error, UnicodeDecodeError) else str(error)
             ) from error
 
-    def state(self) -> weights.State:
-        """The tensors, mapped from the archive where torch can, else read from it."""
-        member = self._members[WEIGHTS]
-        if isinstance(member, Path):
-            with self.open(WEIGHTS) as stream:
+    def state(self, name: str = WEIGHTS) -> weights.State:
+        """The tensors of a member, mapped from the archive where torch can, else read from it."""
+        with self.open(name) as stream:
+            member = self._members[name]
+            if isinstance(member, Path):
                 return weights.read_torch(stream, str(self.path), stream)
-        with self.open(WEIGHTS) as stream:
             return weights.read_torch(stream, str(self.path), self._stream, member.offset_data)
 
 

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
+from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
 
 import torch
-from attrs import frozen
+import yaml
 from torch import nn
 
 from sonant import config as configs
 from sonant import registry
 from sonant.build import Blueprint
-from sonant.config import ModelConfig
-from sonant.errors import CheckpointError, ConfigError, SonantError
+from sonant.errors import CheckpointError, ConfigError
 from sonant.files import Files
+from sonant.mapping import ComponentMapping, Converted, Placed, TaskMapping, located, read_state, write_state
 from sonant.nemo.archive import NemoArchive, artifact_name
-from sonant.nemo.mapping import ComponentMapping, NemoSection, Placed, TaskMapping
+from sonant.nemo.mapping import NemoSection
 from sonant.registry import Registered
 from sonant.weights import State
-
-
-@frozen
-class FromNemo:
-    """A converted checkpoint: a config to assemble, the files it names, tensors for `load_into`, and the report."""
-
-    config: ModelConfig
-    files: Files
-    state: State
-    notes: tuple[str, ...]
 
 
 def _mapping(component: Registered) -> Any:
@@ -47,6 +37,7 @@ class Reader:
         self.target = target
         self.notes: list[str] = []
         self.files: dict[str, bytes] = {}
+        self.tensors: State = {}
 
     def component(self, kind: str, section: NemoSection, prefix: str, target: str | None = None) -> Placed:
         """Read one section. `target` is given where NeMo names the component otherwise than by `_target_`.
@@ -58,9 +49,11 @@ class Reader:
         component = registry.current().stands_for(kind, str(name))
         if component is None:
             known = sorted({t for r in registry.current() if r.spec.kind == kind and r.spec.nemo for t in r.spec.nemo.targets})
+            reason = registry.current().refusal(kind, str(name))
+            because = f": {reason}" if reason else f" (known: {', '.join(known) or 'none'})"
             raise CheckpointError(
                 f"{self.archive.path}: {section.path or kind} is {name!r}, and no installed plugin provides one that stands "
-                f"for it (known: {', '.join(known) or 'none'}). Nothing was imported or run."
+                f"for it{because}. Nothing was imported or run."
             )
         mapping: ComponentMapping = _mapping(component)
         ours = mapping.read(section)
@@ -70,6 +63,15 @@ class Reader:
     def finish(self, section: NemoSection) -> None:
         """Check that nothing is left of a section and note what was dropped."""
         self.notes += [f"dropped {key}" for key in section.finish()]
+
+    def second(self, name: str) -> NemoSection | None:
+        """The config `NAME_config.yaml` of a second model in the archive, None where there is none. The tensors of
+        `NAME_weights.ckpt` are read too, with `NAME.` before their names."""
+        document, tensors = f"{name}_config.yaml", f"{name}_weights.ckpt"
+        if document not in self.archive.sizes() or tensors not in self.archive.sizes():
+            return None
+        self.tensors |= {f"{name}.{key}": tensor for key, tensor in self.archive.state(tensors).items()}
+        return NemoSection(self.archive.config(document), name)
 
     def artifact(self, value: str) -> str:
         """Take the file that a config value `nemo:<hex>_<name>` names; returns the name it has with us.
@@ -97,6 +99,7 @@ class Writer:
         self.blueprint = blueprint
         self.model = model
         self.files: dict[str, bytes] = {}
+        self._second: list[str] = []
 
     def parts(self) -> dict[str, Any]:
         """The model's parts by section, for the sizes that NeMo's config repeats."""
@@ -112,6 +115,22 @@ class Writer:
         mapping: ComponentMapping = _mapping(section.component)
         return mapping.write(section.config, **sizes), Placed(section.to_dict(), prefix, mapping)
 
+    def second(self, name: str, document: Mapping[str, Any]) -> None:
+        """Store the config of a second model. The tensors that stand below `NAME.` become `NAME_weights.ckpt`."""
+        text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+        self.files[f"{name}_config.yaml"] = text.encode("utf-8")
+        self._second.append(name)
+
+    def take_apart(self, state: State) -> State:
+        """The tensors of the model itself; those of a second one become a file."""
+        for name in self._second:
+            theirs = {key: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
+            state = {key: tensor for key, tensor in state.items() if key not in theirs}
+            content = BytesIO()
+            torch.save({key.removeprefix(f"{name}."): tensor for key, tensor in theirs.items()}, content)
+            self.files[f"{name}_weights.ckpt"] = content.getvalue()
+        return state
+
     def artifact(self, name: str) -> str:
         """Store the file `name` of the model; returns the config value that NeMo finds it by."""
         return self.store(name, self.blueprint.files[name])
@@ -123,7 +142,7 @@ class Writer:
         return f"nemo:{stored}"
 
 
-def read_nemo(archive: NemoArchive) -> FromNemo:
+def read_nemo(archive: NemoArchive) -> Converted:
     """Convert an opened checkpoint.
 
     Raises:
@@ -133,66 +152,24 @@ def read_nemo(archive: NemoArchive) -> FromNemo:
     target = str(document.take("target", ""))
     component = registry.current().stands_for("task", target)
     if component is None:
+        reason = registry.current().refusal("task", target)
         raise CheckpointError(
-            f"{archive.path}: its class is {target!r}, and no installed plugin stands for it. Nothing was imported or run. "
-            "`sonant components task` lists the tasks that are installed"
+            f"{archive.path}: its class is {target!r}, and no installed plugin stands for it{f': {reason}' if reason else ''}. "
+            "Nothing was imported or run. `sonant components task` lists the tasks that are installed"
         )
     mapping: TaskMapping = _mapping(component)
     reader = Reader(archive, target)
-    task, parts = _read_document(mapping, document, reader)
+    with located(str(archive.path), "NeMo"):
+        task, parts = mapping.read(document, reader)
+        reader.finish(document)
     data = {"task": {"name": component.spec.name} | task} | {k: dict(p.section) for k, p in parts.items()}
     try:
         config = configs.fill_model(data)
     except ConfigError as error:
         raise CheckpointError(f"{archive.path}: {error}") from error
-    state = _read_state(archive.state(), parts, reader)
-    return FromNemo(config, Files.of(reader.files, str(archive.path)), state, tuple(reader.notes))
-
-
-def _read_document(mapping: TaskMapping, document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[str, Placed]]:
-    try:
-        found = mapping.read(document, reader)
-        reader.finish(document)
-    except CheckpointError as error:
-        if str(reader.archive.path) in str(error):
-            raise
-        raise CheckpointError(f"{reader.archive.path}: {error}") from error
-    except SonantError:
-        raise
-    except (AttributeError, TypeError, ValueError, LookupError) as error:  # a table met a list where it knows a number
-        raise CheckpointError(f"{reader.archive.path}: its config is not of the form that NeMo writes ({error})") from error
-    return found
-
-
-def _read_state(theirs: State, parts: Mapping[str, Placed], reader: Reader) -> State:
-    ours: State = {}
-    unknown = []
-    for name, tensor in theirs.items():
-        found = _to_ours(name, tensor, parts)
-        if found is not None:
-            ours[found[0]] = found[1]
-        elif _is_ignored(name, parts):
-            reader.notes.append(f"dropped tensor {name}")
-        else:
-            unknown.append(name)
-    if unknown:
-        shown = ", ".join(unknown[:4]) + (f" and {len(unknown) - 4} more" if len(unknown) > 4 else "")
-        raise CheckpointError(f"{reader.archive.path}: {len(unknown)} tensors left over that no table knows: {shown}")
-    return ours
-
-
-def _to_ours(name: str, tensor: torch.Tensor, parts: Mapping[str, Placed]) -> tuple[str, torch.Tensor] | None:
-    for key, part in parts.items():
-        if name.startswith(part.prefix):
-            for row in part.tensors:
-                renamed = row.read(name.removeprefix(part.prefix))
-                if renamed is not None:
-                    return f"{key}.{renamed}", row.to_ours(tensor)
-    return None
-
-
-def _is_ignored(name: str, parts: Mapping[str, Placed]) -> bool:
-    return any(fnmatchcase(name, part.prefix + pattern) for part in parts.values() for pattern in part.mapping.ignored)
+    state, ignored = read_state(archive.state() | reader.tensors, parts, str(archive.path))
+    notes = (*reader.notes, *(f"dropped tensor {name}" for name in ignored))
+    return Converted(config, Files.of(reader.files, str(archive.path)), state, notes)
 
 
 def write_nemo(blueprint: Blueprint, model: nn.Module) -> tuple[dict[str, Any], State, dict[str, bytes]]:
@@ -205,12 +182,5 @@ def write_nemo(blueprint: Blueprint, model: nn.Module) -> tuple[dict[str, Any], 
     mapping: TaskMapping = _mapping(task.component)
     writer = Writer(blueprint, model)
     document, parts = mapping.write(blueprint.config, writer)
-    theirs: State = {}
-    for name, tensor in model.state_dict().items():
-        key, _, rest = name.partition(".")
-        rows = parts[key].tensors if key in parts else ()
-        row = next((r for r in rows if r.write(rest) is not None), None)
-        if row is None:
-            raise CheckpointError(f"the tensor {name} has no name in NeMo")
-        theirs[f"{parts[key].prefix}{row.write(rest)}"] = row.to_theirs(tensor.detach()).cpu().contiguous()
-    return document, theirs, writer.files
+    state = writer.take_apart(write_state(dict(model.state_dict()), parts, "NeMo"))
+    return document, state, writer.files
