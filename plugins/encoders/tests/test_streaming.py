@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sonant_encoders.conformer.config import ConformerConfig
-from sonant_encoders.conformer.model import Conformer, StreamState
+from sonant_encoders.conformer.model import Conformer
+from sonant_encoders.conformer.streaming import StreamState
 
 F = 10
 CAUSAL: dict[str, Any] = {
@@ -56,22 +57,28 @@ def features(*sizes: int) -> Tensor:
 
 def stream(model: Conformer, feats: Tensor, lens: Tensor, pieces: list[int], **options: Any) -> tuple[Tensor, Tensor]:
     """Feed so many features after another, then the rest as the last piece."""
-    state, at = model.init_state(len(feats)), 0
+    states, at = [model.init_state() for _ in feats], 0
     outputs, counts = [], torch.zeros_like(lens)
     for size in pieces:
         full = torch.full_like(lens, size)
-        out, count, state = model.step(feats[:, at : at + size], full, state, **options)
-        assert count.tolist() == [out.shape[1]] * len(feats) and state.frames == sum(o.shape[1] for o in outputs) + out.shape[1]
-        outputs.append(out)
+        out, count, states = model.step(feats[:, at : at + size], full, states, last=[False] * len(feats), **options)
         counts += count
+        assert count.tolist() == [out.shape[1]] * len(feats) and [s.frames for s in states] == counts.tolist()
+        outputs.append(out)
         at += size
-    out, count, _ = model.step(feats[:, at:], lens - at, state, last=True, **options)
+    out, count, _ = model.step(feats[:, at:], lens - at, states, last=[True] * len(feats), **options)
     return torch.cat([*outputs, out], dim=1), counts + count
+
+
+def step(model: Conformer, feats: Tensor, state: StreamState, last: bool = False, **options: Any) -> tuple[Tensor, StreamState]:
+    """One stream, `(T, F)` to `(T', D)`."""
+    out, count, (state,) = model.step(feats[None], torch.tensor([len(feats)]), [state], last=[last], **options)
+    return out[0, : int(count)], state
 
 
 def cut(total: int, generator: random.Random, longest: int) -> list[int]:
     """Random sizes, zero among them, that leave something for the last piece or nothing."""
-    sizes = []
+    sizes: list[int] = []
     while sum(sizes) < total:
         sizes.append(min(generator.randint(0, longest), total - sum(sizes)))
     return sizes[: generator.choice([len(sizes), len(sizes) - 1])]
@@ -121,60 +128,102 @@ def test_recordings_shorter_than_a_chunk(options: dict[str, Any]) -> None:
 def test_frames_come_as_soon_as_their_chunk_is_whole() -> None:
     """Chunk n of c frames is whole once feature `factor * (c * (n + 1) - 1)` is there."""
     model = build(att_context_size=[8, 3])
-    state, given = model.init_state(1), []
+    state, given = model.init_state(), []
     for _ in range(60):
-        out, _, state = model.step(features(1, 1), torch.tensor([1]), state)
-        given.append(out.shape[1])
+        out, state = step(model, features(1), state)
+        given.append(len(out))
     assert [n for n, count in enumerate(given) if count] == [12, 28, 44] and set(given) == {0, 4}
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@torch.no_grad()
+def test_what_it_needs_is_what_it_takes(options: dict[str, Any]) -> None:
+    """Counted by feeding one feature at a time."""
+    model = build(**options)
+    state, needed, waited = model.init_state(), [], []
+    announced, since = model.needs(state), 0
+    for _ in range(140):
+        out, state = step(model, features(1), state)
+        since += 1
+        assert len(out) > 0 or model.needs(state) == announced - since
+        if len(out):
+            needed.append(announced)
+            waited.append(since)
+            announced, since = model.needs(state), 0
+    assert needed == waited and len(needed) > 2
+    assert set(waited[1:]) == {model.chunk()}
 
 
 @torch.no_grad()
 def test_what_a_stream_remembers_is_bounded() -> None:
     model = build(att_context_size=[8, 3])
-    state = model.init_state(1)
+    state = model.init_state()
     sizes = set()
     for n in range(40):
-        _, _, state = model.step(features(1, 16), torch.tensor([16]), state)
+        _, state = step(model, features(16), state)
         if n > 5:
-            sizes.add((state.pending.shape[1], state.caches[0].attention.k.shape[1], state.caches[0].convolution.shape[1]))
+            assert state.cache is not None
+            sizes.add((len(state.pending), state.keys, state.cache.convolution.shape[1]))
     assert len(sizes) == 1
     ((pending, keys, frames),) = sizes
     assert keys == 8 and frames == 4 and pending < 16 + 6 + 16
 
 
+def tensors(state: StreamState) -> list[Tensor]:
+    assert state.cache is not None
+    return [state.pending, state.cache.attention.k, state.cache.attention.v, state.cache.convolution]
+
+
 @torch.no_grad()
 def test_a_state_can_be_used_again() -> None:
     model = build(att_context_size=[8, 3])
-    feats = features(1, 100)
-    _, _, state = model.step(feats[:, :40], torch.tensor([40]), model.init_state(1))
-    before = [state.pending.clone(), *(t.clone() for c in state.caches for t in (c.attention.k, c.attention.v, c.convolution))]
-    first = model.step(feats[:, 40:], torch.tensor([60]), state, last=True)[0]
-    model.step(feats[:, 50:70], torch.tensor([20]), state)
-    second = model.step(feats[:, 40:], torch.tensor([60]), state, last=True)[0]
+    feats = features(100)
+    _, state = step(model, feats[:40], model.init_state())
+    before = [t.clone() for t in tensors(state)]
+    first, _ = step(model, feats[40:], state, last=True)
+    step(model, feats[50:70], state)
+    second, _ = step(model, feats[40:], state, last=True)
     assert torch.equal(first, second)
-    after = [state.pending, *(t for c in state.caches for t in (c.attention.k, c.attention.v, c.convolution))]
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors(state), strict=True))
 
 
 @torch.no_grad()
-def test_streams_side_by_side_do_not_mix() -> None:
+def test_a_stream_keeps_nothing_of_its_neighbours_alive() -> None:
     model = build(att_context_size=[8, 3])
-    feats = features(2, 90)
-    pieces = [[20, 30], [37]]
-    wanted = [stream(model, feats[n : n + 1], torch.tensor([90]), p)[0] for n, p in enumerate(pieces)]
-    states = [model.init_state(1), model.init_state(1)]
-    outputs: list[list[Tensor]] = [[], []]
+    states = [model.init_state() for _ in range(5)]
+    _, _, states = model.step(features(5, 60), torch.full((5,), 60), states, last=[False] * 5)
+    for state in states:
+        for tensor in tensors(state):
+            assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
 
-    def feed(n: int, begin: int, end: int, last: bool = False) -> None:
-        out, _, states[n] = model.step(feats[n : n + 1, begin:end], torch.tensor([end - begin]), states[n], last=last)
-        outputs[n].append(out)
 
-    feed(0, 0, 20)
-    feed(1, 0, 37)
-    feed(0, 20, 50)
-    feed(1, 37, 90, last=True)
-    feed(0, 50, 90, last=True)
-    assert all(torch.equal(torch.cat(o, 1), w) for o, w in zip(outputs, wanted, strict=True))
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@torch.no_grad()
+def test_streams_come_and_go(options: dict[str, Any]) -> None:
+    """Each as if it were alone, whoever else is in the batch, at whatever position, in pieces of whatever size."""
+    model = build(**options)
+    generator = random.Random(3)
+    sizes = [generator.randint(1, 160) for _ in range(12)]
+    recordings = [features(n) * (1 + i) for i, n in enumerate(sizes)]
+    wanted = [model(r[None], torch.tensor([len(r)])) for r in recordings]
+    waiting, live = list(range(len(sizes))), dict[int, tuple[int, StreamState]]()
+    outputs: list[list[Tensor]] = [[] for _ in sizes]
+    while waiting or live:
+        while waiting and len(live) < 5 and (not live or generator.random() < 0.5):
+            live[waiting.pop(0)] = (0, model.init_state())
+        chosen = generator.sample(sorted(live), generator.randint(1, len(live)))
+        pieces = [recordings[n][live[n][0] :][: generator.randint(0, 50)] for n in chosen]
+        last = [live[n][0] + len(p) == sizes[n] and generator.random() < 0.5 for n, p in zip(chosen, pieces, strict=True)]
+        lens = torch.tensor([len(p) for p in pieces])
+        feats = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True, padding_value=1e4)
+        out, counts, states = model.step(feats, lens, [live[n][1] for n in chosen], last=last)
+        for n, piece, frames, count, state, ends in zip(chosen, pieces, out, counts, states, last, strict=True):
+            outputs[n].append(frames[:count])
+            live[n] = (live[n][0] + len(piece), state)
+            if ends:
+                del live[n]
+    for found, (whole, count) in zip(outputs, wanted, strict=True):
+        assert_equal((torch.cat(found)[None], torch.tensor([sum(map(len, found))])), (whole, count))
 
 
 @torch.no_grad()
@@ -185,6 +234,28 @@ def test_a_context_can_be_chosen() -> None:
     for size in sizes:
         wanted = model(feats, lens, att_context_size=size)
         assert_equal(stream(model, feats, lens, [13, 40, 9], att_context_size=size), wanted)
+
+
+@torch.no_grad()
+def test_a_context_can_change_on_the_way() -> None:
+    """As in a whole recording whose chunks have these lengths, each frame seeing as far back as its own context says."""
+    model = build(att_context_size=[[4, 0], [4, 3]])
+    feats = features(60)
+    state, found = model.init_state(), []
+    for begin, end, size in ((0, 25, [4, 3]), (25, 37, [4, 0]), (37, 60, [4, 3])):
+        out, state = step(model, feats[begin:end], state, last=end == 60, att_context_size=size)
+        found.append(out)
+    assert [len(out) for out in found] == [4, 6, 6]
+    starts = [0, 0, 0, 0] + [i - 4 for i in range(4, 10)] + [6] * 4 + [10] * 2
+    stops = [4] * 4 + [i + 1 for i in range(4, 10)] + [14] * 4 + [18] * 2
+
+    def seen(*_: Any) -> Tensor:
+        return torch.tensor([starts, stops])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sonant_encoders.blocks.context.intervals", seen)
+        whole, count = model(feats[None], torch.tensor([60]), att_context_size=[4, 3])
+    assert_equal((torch.cat(found)[None], torch.tensor([16])), (whole, count))
 
 
 @pytest.mark.parametrize(
@@ -211,19 +282,20 @@ def test_what_looks_ahead_does_not_stream(options: dict[str, Any]) -> None:
     model = build(**{"att_context_size": [8, 3]} | options)
     assert not model.streams
     with pytest.raises(ValueError, match="this encoder does not stream: that needs causal_downsampling: true"):
-        model.init_state(1)
+        model.init_state()
 
 
 def test_a_context_that_looks_ahead_is_refused() -> None:
     model = build(att_context_size=[[5, 0], [5, 2]], att_context_style="regular")
     with pytest.raises(ValueError, match=r"att_context_size \[5, 2\] looks too far ahead to stream"):
-        model.step(features(1, 8), torch.tensor([8]), model.init_state(1), att_context_size=[5, 2])
+        step(model, features(8), model.init_state(), att_context_size=[5, 2])
+    with pytest.raises(ValueError, match=r"att_context_size \[5, 2\] looks too far ahead to stream"):
+        model.needs(model.init_state(), att_context_size=[5, 2])
 
 
 @torch.no_grad()
 def test_a_stream_has_the_dtype_of_the_weights() -> None:
     model = build(att_context_size=[8, 3]).to(torch.bfloat16)
-    state: StreamState = model.init_state(1)
-    out, _, state = model.step(features(1, 60).float(), torch.tensor([60]), state)
-    assert out.dtype == state.pending.dtype == state.caches[0].attention.k.dtype == torch.bfloat16
-    assert out.shape[1] > 0 and out.isfinite().all()
+    out, state = step(model, features(60).float(), model.init_state())
+    assert {out.dtype, *(t.dtype for t in tensors(state))} == {torch.bfloat16}
+    assert len(out) > 0 and out.isfinite().all()

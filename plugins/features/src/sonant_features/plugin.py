@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sonant import ComponentSpec, NemoSpec, hookimpl
+from sonant import ComponentSpec, HuggingFaceSpec, NemoSpec, hookimpl
 
 SONANT_API = 1
 
@@ -22,6 +22,10 @@ def sonant_components() -> Iterable[ComponentSpec]:
             nemo=NemoSpec(
                 mapping="sonant_features.log_mel.nemo:MAPPING",
                 targets=tuple(f"{module}AudioToMelSpectrogramPreprocessor" for module in _NEMO),
+            ),
+            huggingface=HuggingFaceSpec(
+                mapping="sonant_features.log_mel.huggingface:MAPPING",
+                names=("ParakeetFeatureExtractor", "NemotronAsrStreamingFeatureExtractor"),
             ),
         ),
         ComponentSpec(

@@ -20,6 +20,7 @@ class CtcHead(nn.Module):
 
     family: ClassVar = "ctc"
     search: ClassVar = "ctc_greedy"
+    beam_search: ClassVar = "ctc_beam"
 
     def __init__(self, config: CtcConfig, *, d_in: int, vocab_size: int) -> None:
         super().__init__()

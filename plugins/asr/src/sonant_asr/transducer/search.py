@@ -1,145 +1,112 @@
-"""Greedy search of RNN-T and TDT heads, batched by label looping.
-
-Bataev et al., "Label-Looping: Highly Efficient Decoding for Transducers", 2024: an inner loop moves every utterance over its
-blanks to its next label, and the prediction network then runs once for all of them.
-"""
+"""Greedy search of RNN-T and TDT heads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from attrs import frozen
+from attrs import evolve
 from torch import Tensor
 
-from sonant.protocols import Hypothesis
+from sonant.files import Files
+from sonant.protocols import Hypothesis, Tokenizer
+from sonant_asr.confidence.config import ConfidenceConfig
+from sonant_asr.confidence.tokens import Step, transducer_tokens
+from sonant_asr.fusion.building import scorers_of
 from sonant_asr.transducer.config import TransducerGreedyConfig
-from sonant_asr.transducer.model import LstmState, Transducer
+from sonant_asr.transducer.looping import Found, LabelLoop, Steps, Stream
+from sonant_asr.transducer.model import Transducer
 
 
 class TransducerGreedy:
     """The best label at every step.
 
     RNN-T stays at a frame until a blank moves it on by one. TDT moves by the predicted duration; a blank always moves. After
-    `max_symbols` labels at one frame the search moves on by itself. A token spans `[frame, frame + 1)` for RNN-T and
-    `[frame, frame + duration)` for TDT; a hypothesis' score adds up the log-probabilities of its labels.
+    `max_symbols` labels at one frame, by default as many as the head's config says, the search moves on by itself. A token spans
+    `[frame, frame + 1)` for RNN-T and `[frame, frame + duration)` for TDT; a hypothesis' score adds up the log-probabilities of
+    its labels, and what a language model and phrases give. These choose among the labels where the head sees one; whether it
+    does is the head's decision.
     """
 
     families: ClassVar = ("rnnt", "tdt")
 
-    def __init__(self, config: TransducerGreedyConfig) -> None:
+    def __init__(self, config: TransducerGreedyConfig, *, tokenizer: Tokenizer | None = None, files: Files | None = None) -> None:
         self.config = config
+        self.scorers = scorers_of(config.fusion, tokenizer, files)
 
     def __call__(self, decoder: Transducer, enc: Tensor, lens: Tensor) -> list[Hypothesis]:
         """`(B, T, D)`, `(B,)` to one hypothesis an utterance."""
-        found = list(_Loop(decoder, enc, lens, self.config.max_symbols).run())
-        return _collect(found, len(lens))
+        return self._run(decoder, enc, lens, [self.init_state(decoder)] * len(lens))[0]
+
+    @torch.no_grad()
+    def init_state(self, decoder: Transducer) -> Stream:
+        """The state of a stream before its first frame."""
+        return Stream.start(decoder, self.scorers)
+
+    def step(
+        self, decoder: Transducer, enc: Tensor, lens: Tensor, states: Sequence[Stream]
+    ) -> tuple[list[Hypothesis], list[Stream]]:
+        """`(B, T, D)` more frames of as many streams, `(B,)` of them valid, to what is new in them, and the next states.
+
+        With `confidence`, a token counts the blanks behind it up to the end of the piece.
+        """
+        found, loop = self._run(decoder, enc, lens, states)
+        return found, loop.streams() if loop else []
+
+    @torch.no_grad()
+    def _run(
+        self, decoder: Transducer, enc: Tensor, lens: Tensor, streams: Sequence[Stream]
+    ) -> tuple[list[Hypothesis], LabelLoop | None]:
+        if not streams:
+            return [], None
+        loop = LabelLoop(
+            decoder,
+            enc,
+            lens,
+            streams,
+            max_symbols=self.config.max_symbols or decoder.config.max_symbols,
+            scorers=self.scorers,
+            confidence=self.config.confidence,
+        )
+        seen = [stream.seen for stream in streams]
+        found = _collect(list(loop.run()), seen)
+        return _sure(found, loop.steps, seen, decoder, self.config.confidence) if self.config.confidence else found, loop
 
 
-@frozen
-class _Found:
-    """One label for each of some utterances: which, the label, its frame and its end, its log-probability."""
-
-    rows: Tensor
-    labels: Tensor
-    starts: Tensor
-    ends: Tensor
-    scores: Tensor
-
-
-class _Loop:
-    """The state of a search: one row for each utterance that has frames left."""
-
-    def __init__(self, decoder: Transducer, enc: Tensor, lens: Tensor, max_symbols: int) -> None:
-        self.decoder, self.max_symbols = decoder, max_symbols
-        self.enc = decoder.joint.enc(enc)  # (B, T, J)
-        self.durations = torch.tensor(decoder.durations, device=enc.device)
-        self.rows = (lens > 0).nonzero().squeeze(1)
-        self.stop = lens[self.rows]
-        self.at = torch.zeros_like(self.rows)
-        self.before = torch.full_like(self.rows, -1)  # frame of the last label
-        self.repeats = torch.zeros_like(self.rows)  # labels found at that frame
-        self.state: LstmState | None = None
-        self.pred = self._predict(torch.full_like(self.rows, decoder.blank)) if len(self.rows) else enc.new_zeros(0, 0)
-
-    def run(self) -> Iterator[_Found]:
-        """Yields a `_Found` for each turn of the outer loop."""
-        while len(self.rows):
-            labels, steps, scores = self._next_labels()
-            keep = (labels != self.decoder.blank).nonzero().squeeze(1)
-            if len(keep) < len(labels):
-                self._keep(keep)
-                labels, steps, scores = labels[keep], steps[keep], scores[keep]
-            if not len(self.rows):
-                return
-            spans = steps if self.decoder.durations else torch.ones_like(steps)
-            yield _Found(self.rows, labels, self.at, self.at + spans, scores)
-            self._advance(labels, steps)
-
-    def _next_labels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Move every row over its blanks; rows whose frames run out keep the blank."""
-        labels, steps, scores = self._best(self.rows, self.at, self.pred)
-        waiting = (labels == self.decoder.blank).nonzero().squeeze(1)
-        at = self.at.clone()
-        while len(waiting):
-            at[waiting] += steps[waiting].clamp(min=1)
-            waiting = waiting[at[waiting] < self.stop[waiting]]
-            if not len(waiting):
-                break
-            found = self._best(self.rows[waiting], at[waiting], self.pred[waiting])
-            labels[waiting], steps[waiting], scores[waiting] = found
-            waiting = waiting[found[0] == self.decoder.blank]
-        self.at = at
-        return labels, steps, scores
-
-    def _best(self, rows: Tensor, at: Tensor, pred: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The best label at a frame of each row, how many frames it moves on, and its log-probability."""
-        logits = self.decoder.joint.scores(self.enc[rows, at], pred).float()  # (R, V + 1 + durations)
-        count = self.decoder.blank + 1
-        best, labels = logits[:, :count].max(-1)
-        scores = best - logits[:, :count].logsumexp(-1)
-        if self.decoder.durations:
-            return labels, self.durations[logits[:, count:].argmax(-1)], scores
-        return labels, torch.zeros_like(labels), scores
-
-    def _advance(self, labels: Tensor, steps: Tensor) -> None:
-        self.repeats = torch.where(self.at == self.before, self.repeats + 1, 1)
-        self.before = self.at
-        stuck = (steps == 0) & (self.repeats >= self.max_symbols)
-        self.at = self.at + torch.where(stuck, 1, steps)
-        alive = (self.at < self.stop).nonzero().squeeze(1)
-        if len(alive) < len(labels):
-            self._keep(alive)
-            labels = labels[alive]
-        if len(alive):
-            self.pred = self._predict(labels)
-
-    def _predict(self, labels: Tensor) -> Tensor:
-        out, self.state = self.decoder.prediction.one(labels, self.state)
-        return self.decoder.joint.pred(out)
-
-    def _keep(self, index: Tensor) -> None:
-        for name in ("rows", "stop", "at", "before", "repeats", "pred"):
-            setattr(self, name, getattr(self, name)[index])
-        if self.state is not None:
-            self.state = (self.state[0][:, index], self.state[1][:, index])
-
-
-def _collect(found: list[_Found], batch: int) -> list[Hypothesis]:
+def _collect(found: list[Found], seen: Sequence[int]) -> list[Hypothesis]:
     if not found:
-        return [Hypothesis(tokens=(), starts=(), ends=()) for _ in range(batch)]
+        return [Hypothesis(tokens=(), starts=(), ends=()) for _ in seen]
     rows = torch.cat([f.rows for f in found]).tolist()
     columns = [torch.cat([getattr(f, name) for f in found]).tolist() for name in ("labels", "starts", "ends", "scores")]
-    by_row: list[list[tuple[int, int, int, float]]] = [[] for _ in range(batch)]
+    by_row: list[list[tuple[int, int, int, float]]] = [[] for _ in seen]
     for row, entry in zip(rows, zip(*columns, strict=True), strict=True):
         by_row[row].append(entry)
     return [
         Hypothesis(
             tokens=tuple(e[0] for e in entries),
-            starts=tuple(e[1] for e in entries),
-            ends=tuple(e[2] for e in entries),
+            starts=tuple(before + e[1] for e in entries),
+            ends=tuple(before + e[2] for e in entries),
             score=sum(e[3] for e in entries),
         )
-        for entries in by_row
+        for before, entries in zip(seen, by_row, strict=True)
+    ]
+
+
+def _sure(
+    found: list[Hypothesis], steps: Sequence[Steps], seen: Sequence[int], decoder: Transducer, config: ConfidenceConfig
+) -> list[Hypothesis]:
+    """The hypotheses with how sure the head was of them."""
+    by_row: list[list[Step]] = [[] for _ in seen]
+    if steps:
+        columns = [torch.cat([getattr(s, name) for s in steps]).tolist() for name in ("rows", "at", "labels", "confidence")]
+        for row, at, label, confidence in zip(*columns, strict=True):
+            by_row[row].append(Step(seen[row] + at, label, confidence))
+    return [
+        evolve(
+            hypothesis,
+            token_confidence=transducer_tokens(own, decoder.blank, config, decoder.family),
+            frame_confidence=tuple((step.frame, step.confidence) for step in own),
+        )
+        for hypothesis, own in zip(found, by_row, strict=True)
     ]

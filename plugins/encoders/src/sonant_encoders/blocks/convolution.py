@@ -44,22 +44,18 @@ class ConvolutionModule(nn.Module):
         self.pointwise2 = nn.Linear(width, width, bias=bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`(B, T, D)`, validity `(B, T)` to `(B, T, D)` and the last `left` frames before the depthwise convolution.
+        """`(B, T, D)`, validity `(B, T)` to `(B, T, D)` and what the depthwise convolution takes, `(B, kernel - 1 + T, D)`.
 
-        `cache` are those frames of what came before in the stream; without it, silence.
+        `cache` are the `left` frames of it that came before in the stream; without them, silence.
         """
         x = functional.glu(self.pointwise1(x), dim=-1)
         if mask is not None:
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
-        left = x.new_zeros(x.shape[0], self.left, x.shape[2]) if cache is None else cache
-        if cache is not None or self.right == 0:
-            x = torch.cat([left, x], dim=1)
-            kept = x[:, x.shape[1] - self.left :]
-            x = functional.pad(x.transpose(1, 2), (0, self.right))  # (B, D, T + left)
+        if cache is None:
+            x = functional.pad(x.transpose(1, 2), (self.left, self.right))  # (B, D, left + T + right)
         else:
-            kept = left
-            x = functional.pad(x.transpose(1, 2), (self.left, self.right))
-        return self.pointwise2(functional.silu(self._convolve(x, mask)).transpose(1, 2)), kept
+            x = functional.pad(torch.cat([cache, x], dim=1).transpose(1, 2), (0, self.right))
+        return self.pointwise2(functional.silu(self._convolve(x, mask)).transpose(1, 2)), x.transpose(1, 2)
 
     def _convolve(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Depthwise convolution and norm, `(B, D, T + kernel - 1)` to `(B, D, T)`; a batch norm in eval mode is folded in."""

@@ -59,6 +59,12 @@ class Subsampling(nn.Module):
         """How many earlier input frames the first new output frame of a stream depends on."""
         return 2 * self.factor - 2
 
+    def length(self, size: Size, *, start: bool = True) -> Size:
+        """How many frames come out of so many, or of each of so many; at most 0 where there are too few."""
+        for _ in range(int(math.log2(self.factor))):
+            size = self._shorter(size, self.left if start else 0)
+        return size
+
     def _shorter(self, size: Size, left: int) -> Size:
         return (size + left + self.right - _KERNEL) // _STRIDE + 1
 
@@ -71,25 +77,23 @@ class Subsampling(nn.Module):
         least = 1 if start else self.factor  # fewer frames give none, and the kernels want one whole window
         if feats.shape[1] < least:
             feats = functional.pad(feats, (0, 0, 0, least - feats.shape[1]))
-        shorter = lens
-        for _ in range(int(math.log2(self.factor))):
-            shorter = self._shorter(shorter, left)
-        if feats.device.type == "cpu" and len(feats) > 1 and not torch.is_grad_enabled():
+        shorter = self.length(lens, start=start)
+        if feats.device.type == "cpu" and not torch.is_grad_enabled() and feats.shape[0] > 1:
             # One recording at a time, cut to its length: what the first convolution gives fits the cache and needs no mask.
             sizes = lens.clamp(min=least).tolist()
             rows = [self._in_pieces(feats[i : i + 1, :n], lens[i : i + 1], left)[0] for i, n in enumerate(sizes)]
             x = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         else:
             x = self._in_pieces(feats, lens, left)
-        return self.out(x), shorter.clamp(min=0)
+        return x, shorter.clamp(min=0)
 
     def _in_pieces(self, feats: Tensor, lens: Tensor, left: int) -> Tensor:
-        """`_convolve`, a long recording piece by piece: the first convolution gives the largest tensor of an encoder by far."""
+        """`(B, T, F)` to `(B, T', D)`, a long recording piece by piece: the first convolution's map is an encoder's largest."""
         batch, frames, bins = feats.shape
         largest = _LARGEST_MAP.get(feats.device.type, 2**24)
         piece = max(16, largest * _STRIDE**2 // (batch * self.channels * bins * self.factor))
         if torch.is_grad_enabled() or frames <= piece * self.factor or left != self.left:
-            return self._convolve(feats, lens, left)
+            return self.out(self._convolve(feats, lens, left))
         total = frames
         for _ in range(int(math.log2(self.factor))):
             total = self._shorter(total, left)
@@ -98,7 +102,7 @@ class Subsampling(nn.Module):
             early = min(first, 2)  # the frames that a cut before them would reach
             begin = (first - early) * self.factor
             x = self._convolve(feats[:, begin : (first + piece) * self.factor], lens - begin, left)
-            outputs.append(x[:, early : early + piece])
+            outputs.append(self.out(x[:, early : early + piece]))
         return torch.cat(outputs, dim=1)
 
     def _convolve(self, feats: Tensor, lens: Tensor, left: int) -> Tensor:

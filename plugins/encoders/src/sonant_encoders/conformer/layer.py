@@ -14,7 +14,7 @@ from sonant_encoders.conformer.config import ConformerConfig
 
 @frozen
 class LayerCache:
-    """What a block remembers of a stream: its keys and values, and the last inputs `(B, left, D)` of its convolution."""
+    """What a block remembers of streams: keys and values, and inputs `(B, left, D)` of its convolution."""
 
     attention: KeyCache
     convolution: Tensor

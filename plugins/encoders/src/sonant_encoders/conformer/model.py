@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from attrs import frozen
+from attrs import evolve
 from torch import Tensor, nn
 
 from sonant import lengths
 from sonant_encoders.blocks import context
-from sonant_encoders.blocks.attention import KeyCache, Visibility
+from sonant_encoders.blocks.attention import Visibility
 from sonant_encoders.blocks.subsampling import Subsampling
+from sonant_encoders.conformer import streaming
+from sonant_encoders.conformer.blockwise import Blockwise
 from sonant_encoders.conformer.config import ConformerConfig
 from sonant_encoders.conformer.layer import ConformerLayer, LayerCache
+from sonant_encoders.conformer.streaming import StreamState
 
-
-@frozen
-class StreamState:
-    """What a batch of streams remembers between steps.
-
-    `pending` are features `(B, P, F)` that no final frame has come out of yet, with the context of the next ones before them;
-    `frames` counts the encoder frames given out; `caches` has one entry a layer, none before the first frame.
-    """
-
-    pending: Tensor
-    frames: int = 0
-    caches: tuple[LayerCache, ...] = ()
+_LEAST_MEMORY = 2**27  # bytes, for pieces of the subsampling
+_LARGEST_BIAS = 2**25  # elements that kernels of the attention make at once
 
 
 class Conformer(nn.Module):
@@ -64,7 +57,14 @@ class Conformer(nn.Module):
             self.register_load_state_dict_post_hook(_share_biases)  # type: ignore[no-untyped-call]
         self.out = nn.Linear(config.d_model, config.feat_out) if config.feat_out else nn.Identity()
 
-    def forward(self, feats: Tensor, lens: Tensor, *, att_context_size: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        feats: Tensor,
+        lens: Tensor,
+        *,
+        att_context_size: Sequence[int] | None = None,
+        progress: Callable[[float], object] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`.
 
         Args:
@@ -72,6 +72,7 @@ class Conformer(nn.Module):
             lens: valid frames of each recording.
             att_context_size: one of the config's contexts; by default its first, and in training one drawn at random. If
                 `takes_windows`, any [left, right]: for recordings too long to attend to all of (`rel_pos_local_attn` in NeMo).
+            progress: called behind each layer with the part that is done.
 
         Raises:
             ValueError: this encoder was not trained with that context.
@@ -79,16 +80,29 @@ class Conformer(nn.Module):
         size = self._context(att_context_size)
         x, lens = self._embed(feats, lens, start=True)
         frames = x.shape[1]
+        blocks = None if self.training or torch.is_grad_enabled() else self._blocks(size)
+        if blocks is not None and frames > 2 * blocks.frames(len(x)):
+            return self.out(blocks(self.layers, x, lens, progress)), lens
         full = lengths.all_valid(lens, frames)
         rows = context.intervals(self.config.att_context_style, size, 0, frames, x.device)
         keys = None if full else torch.stack([torch.zeros_like(lens), lens])
         visibility = self._visibility(size, rows, keys)
         mask = None if full else lengths.mask(lens, frames)
         for depth, layer in enumerate(self.layers):
-            changed, _ = layer(x, visibility, mask)
+            changed = layer(x, visibility, mask)[0]
             rate = self._skip_rate(depth)
             x = changed if rate == 0 else x + (changed - x) * ((torch.rand(()) >= rate) / (1 - rate))
+            if progress is not None:
+                progress((depth + 1) / len(self.layers))
         return self.out(x), lens
+
+    def _blocks(self, size: Sequence[int]) -> Blockwise | None:
+        """How layers are computed block by block; None where a frame depends on all others."""
+        config = self.config
+        whole = min(context.reach(config.att_context_style, size)) < 0 or config.global_tokens > 0
+        if whole or config.conv_norm_type.startswith("group_norm"):
+            return None
+        return Blockwise(config.att_context_style, size, config.conv_context, config.window_gap)
 
     def _embed(self, feats: Tensor, lens: Tensor, *, start: bool) -> tuple[Tensor, Tensor]:
         x, lens = self.pre_encode(feats.to(self.pre_encode.out.weight.dtype), lens, start=start)
@@ -115,6 +129,25 @@ class Conformer(nn.Module):
         """Whether attention sees everything, and may be limited to any `att_context_size` [left, right] in `forward`."""
         return self.config.att_context_style == "regular" and [-1, -1] in self.config.contexts
 
+    @property
+    def attends_to_all(self) -> bool:
+        """Whether, by the config's first context, work grows with the square of the length."""
+        return self._blocks(self.config.contexts[0]) is None
+
+    def memory(self, frames: int, *, att_context_size: Sequence[int] | None = None) -> int:
+        """About how many bytes `forward` takes at most for one recording of so many features, beside weights and features."""
+        size, width = self.pre_encode.out.weight.element_size(), self.config.d_model
+        count, blocks = max(1, self.pre_encode.length(frames)), self._blocks(att_context_size or self.config.contexts[0])
+        once = 3 * count * width * size  # what comes out of the subsampling, its pieces, and scaled
+        reach = count
+        if blocks is not None:
+            reach = blocks.left + blocks.right
+            count = min(count, blocks.frames(1) + reach)
+        # Queries, keys, values and their like, or what is within a feed-forward module; positions, at first in float32.
+        layer = count * width * ((8 + 2 * self.config.ff_expansion_factor) * size + 20)
+        bias = 3 * size * min(_LARGEST_BIAS, self.config.n_heads * reach**2)
+        return once + layer + bias + _LEAST_MEMORY
+
     def _skip_rate(self, depth: int) -> float:
         """How often stochastic depth (Huang et al., 2016) skips a layer: in training only, and the more the deeper it lies."""
         config = self.config
@@ -123,6 +156,11 @@ class Conformer(nn.Module):
             return 0.0
         share = (depth - first + 1) / (config.n_layers - first) if config.stochastic_depth_mode == "linear" else 1.0
         return config.stochastic_depth_drop_prob * share
+
+    @property
+    def contexts(self) -> list[list[int]]:
+        """What `att_context_size` may be, `[left, right]` in frames each; the first is the default."""
+        return self.config.contexts
 
     @property
     def streams(self) -> bool:
@@ -137,8 +175,8 @@ class Conformer(nn.Module):
             return size[1] + 1
         return 1 if self.config.att_context_style == "regular" and size[1] == 0 else 0
 
-    def init_state(self, batch: int) -> StreamState:
-        """The state before the first frame of `batch` streams.
+    def init_state(self) -> StreamState:
+        """The state of a stream before its first frame.
 
         Raises:
             ValueError: this configuration does not stream.
@@ -150,75 +188,116 @@ class Conformer(nn.Module):
                 "global_tokens)"
             )
         weight = self.pre_encode.out.weight
-        return StreamState(torch.zeros(batch, 0, self.d_in, dtype=weight.dtype, device=weight.device))
+        return StreamState(weight.new_zeros(0, self.d_in))
+
+    def chunk(self, *, att_context_size: Sequence[int] | None = None) -> int:
+        """How many features there are from those that make frames final to those that make the next final.
+
+        Raises:
+            ValueError: as `step`.
+        """
+        return self.subsampling * self._chunks(att_context_size)[1]
+
+    def needs(self, state: StreamState, *, att_context_size: Sequence[int] | None = None) -> int:
+        """How many more features make further frames final, at least 1.
+
+        Raises:
+            ValueError: as `step`.
+        """
+        _, chunk = self._chunks(att_context_size)
+        frames = chunk if state.frames else max(chunk, 2)
+        whole = self.subsampling * (frames - 1) + 1 + (self.pre_encode.context if state.frames else 0)
+        return max(1, whole - len(state.pending))
 
     def step(
         self,
         feats: Tensor,
         lens: Tensor,
-        state: StreamState,
+        states: Sequence[StreamState],
         *,
-        last: bool = False,
+        last: Sequence[bool],
         att_context_size: Sequence[int] | None = None,
-    ) -> tuple[Tensor, Tensor, StreamState]:
-        """Feed `(B, T, F)` more features; returns the frames `(B, T', D)` now final, their number `(B,)`, and the next state.
+    ) -> tuple[Tensor, Tensor, list[StreamState]]:
+        """Feed `(B, T, F)` more features, `lens` of them valid, to a stream each; returns the frames that are final by now,
+        `(B, T', D)`, `(B,)`, and the next states.
 
-        All streams of the batch advance together; only in the `last` piece may they be valid to different lengths.
+        Another context than in the step before is taken up where the new frames begin. `last` says which streams end here.
 
         Raises:
             ValueError: this context does not stream, or is none of the config's.
         """
-        size = self._context(att_context_size)
+        size, chunk = self._chunks(att_context_size)
+        dtype = self.pre_encode.out.weight.dtype
+        rows = [
+            torch.cat([state.pending, row[:valid].to(dtype)])
+            for state, row, valid in zip(states, feats, lens.tolist(), strict=True)
+        ]
+        counts = [
+            self._final(len(row), state.frames == 0, chunk, ends) for row, state, ends in zip(rows, states, last, strict=True)
+        ]
+        following = [evolve(state, pending=row) for state, row in zip(states, rows, strict=True)]
+        out = feats.new_zeros(len(rows), max(counts, default=0), self.d_out, dtype=dtype)
+        going = [n for n, count in enumerate(counts) if count]
+        if going:
+            final, caches = self._advance([rows[n] for n in going], [states[n] for n in going], [counts[n] for n in going], size)
+            out[going] = final
+            for n, cache in zip(going, caches, strict=True):
+                # The context of the next frame begins `context` features before its own position.
+                begin = self.subsampling * counts[n] - (self.pre_encode.context if states[n].frames == 0 else 0)
+                pending = rows[n][len(rows[n]) if last[n] else begin :].clone()
+                following[n] = StreamState(pending, states[n].frames + counts[n], cache)
+        return out, torch.tensor(counts, dtype=torch.int64, device=lens.device), following
+
+    def _chunks(self, chosen: Sequence[int] | None) -> tuple[Sequence[int], int]:
+        """The context, and how many frames become final together in it."""
+        size = self._context(chosen)
         chunk = self._chunk(size)
         if chunk == 0:
             raise ValueError(f"att_context_size {list(size)} looks too far ahead to stream; there are {self.config.contexts}")
-        feats = torch.cat([state.pending, feats.to(state.pending.dtype)], dim=1)
-        lens = lens + state.pending.shape[1]
-        ready = self._ready(feats.shape[1], state, chunk)
-        if not last and ready == 0:
-            empty = feats.new_zeros(feats.shape[0], 0, self.d_out)
-            return empty, torch.zeros_like(lens), StreamState(feats, state.frames, state.caches)
-        x, valid = self._embed(feats, lens, start=state.frames == 0)
-        if not last:
-            x, valid = x[:, :ready], valid.clamp(max=ready)
-        x, caches = self._advance(x, valid, state, size)
-        keep = 0 if state.frames == 0 else self.pre_encode.context
-        # The context of the next frame begins `context` features before its own position.
-        begin = max(0, self.subsampling * ready + keep - self.pre_encode.context) if not last else feats.shape[1]
-        return self.out(x), valid, StreamState(feats[:, begin:], state.frames + x.shape[1], caches)
+        return size, chunk
 
-    def _ready(self, available: int, state: StreamState, chunk: int) -> int:
-        """How many encoder frames, in whole chunks, so many features (pending ones included) make final."""
-        ahead = available - (self.pre_encode.context if state.frames else 0)
+    def _final(self, available: int, start: bool, chunk: int, last: bool) -> int:
+        """How many encoder frames so many features (pending ones included) make final: whole chunks, or all in the end."""
+        if last:
+            return max(0, self.pre_encode.length(available, start=start))
+        ahead = available - (0 if start else self.pre_encode.context)
         frames = (ahead - 1) // self.subsampling + 1 if ahead > 0 else 0
         # The second frame's context begins before the recording; from the third on it lies within.
-        return 0 if state.frames == 0 and frames < 2 else frames // chunk * chunk
+        return 0 if start and frames < 2 else frames // chunk * chunk
 
     def _advance(
-        self, x: Tensor, valid: Tensor, state: StreamState, size: Sequence[int]
-    ) -> tuple[Tensor, tuple[LayerCache, ...]]:
-        known = state.caches[0].attention.k.shape[1] if state.caches else 0
-        rows = context.intervals(self.config.att_context_style, size, state.frames, x.shape[1], x.device)
-        if rows is not None:
-            rows = rows - (state.frames - known)  # the first cached key is key 0
-        keys = torch.stack([torch.zeros_like(valid), known + valid])
-        visibility = self._visibility(size, rows, keys)
-        mask = lengths.mask(valid, x.shape[1])
-        caches = []
+        self, rows: Sequence[Tensor], states: Sequence[StreamState], counts: Sequence[int], size: Sequence[int]
+    ) -> tuple[Tensor, list[LayerCache]]:
+        """The first `counts` frames `(B, T', D)` that come out of `rows` `(P, F)` each, and what their streams remember."""
+        x = nn.utils.rnn.pad_sequence(
+            [frames[:n] for frames, n in zip(self._embed_each(rows, states), counts, strict=True)], True
+        )
+        known, valid = max(state.keys for state in states), torch.tensor(counts, device=x.device)
+        # Every stream stands at the beginning of a chunk, and its first cached key is key 0 or lies behind padding.
+        seen = context.intervals(self.config.att_context_style, size, 0, x.shape[1], x.device)
+        unknown = torch.tensor([known - state.keys for state in states], device=x.device)
+        visibility = self._visibility(size, None if seen is None else seen + known, torch.stack([unknown, known + valid]))
+        mask = None if min(counts) == x.shape[1] else lengths.mask(valid, x.shape[1])
+        before = streaming.stack(states)
+        after = []
         for depth, layer in enumerate(self.layers):
-            x, cache = layer(x, visibility, mask, state.caches[depth] if state.caches else None)
-            caches.append(_trimmed(cache, size[0]))
-        return x, tuple(caches)
+            x, cache = layer(x, visibility, mask, None if before is None else before[depth])
+            after.append(cache)
+        return self.out(x), streaming.split(after, states, counts, size[0])
+
+    def _embed_each(self, rows: Sequence[Tensor], states: Sequence[StreamState]) -> list[Tensor]:
+        """Features to frames before the first layer; streams that begin and those that go on apart, for their edges differ."""
+        found: dict[int, Tensor] = {}
+        for start in (True, False):
+            chosen = [n for n, state in enumerate(states) if (state.frames == 0) == start]
+            if chosen:
+                feats = nn.utils.rnn.pad_sequence([rows[n] for n in chosen], batch_first=True)
+                sizes = torch.tensor([len(rows[n]) for n in chosen], device=feats.device)
+                found |= zip(chosen, self._embed(feats, sizes, start=start)[0], strict=True)
+        return [found[n] for n in range(len(rows))]
 
 
 def _share_biases(encoder: nn.Module, *_: object) -> None:
     first, *others = (layer.attention for layer in encoder.layers)  # type: ignore[union-attr]
     for attention in others:
         attention.pos_bias_u, attention.pos_bias_v = first.pos_bias_u, first.pos_bias_v
-
-
-def _trimmed(cache: LayerCache, left: int) -> LayerCache:
-    if left < 0:
-        return cache
-    first = max(0, cache.attention.k.shape[1] - left)
-    return LayerCache(KeyCache(cache.attention.k[:, first:], cache.attention.v[:, first:]), cache.convolution)

@@ -1,0 +1,1 @@
+"""Recognition of audio while it comes: sessions, pools of them, and the events they give."""
