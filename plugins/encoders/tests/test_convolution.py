@@ -125,7 +125,8 @@ def test_pieces_of_a_stream_give_what_the_whole_gives(norm: str, context: tuple[
     whole, _ = model(x)
     cache = x.new_zeros(2, model.left, D)
     for begin, end in ((0, 1), (1, 3), (3, 11), (11, 12), (12, T)):
-        piece, cache = model(x[:, begin:end], None, cache)
-        assert cache.shape == (2, model.left, D)
+        piece, taken = model(x[:, begin:end], None, cache)
+        assert taken.shape == (2, model.left + end - begin + model.right, D)
+        cache = taken[:, end - begin : end - begin + model.left]
         final = max(0, end - begin - model.right)
         torch.testing.assert_close(piece[:, :final], whole[:, begin : begin + final], atol=1e-12, rtol=1e-12)
