@@ -1,0 +1,1 @@
+"""`sonant transcribe --live`: words while they are spoken."""
