@@ -45,7 +45,10 @@ def _speed(rows: list[dict[str, Any]]) -> str:
 
 
 def _cell(row: dict[str, Any], side: str) -> str:
-    text = f"{row['seconds'][side]:.2f} s"
+    seconds = row["seconds"][side]
+    text = f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+    if "late" in row:
+        text += f" (95 %: {1000 * row['late'][side]:.0f} ms)"
     if "times_real_time" in row:
         text += f", {row['times_real_time'][side]:.1f} times real time"
     if "peak_gib" in row:

@@ -24,12 +24,14 @@ import attrs
 from sonant import (
     config,
     errors,
+    exporting,
     files,
     hooks,
     index,
     inputs,
     kernels,
     lengths,
+    memory,
     outputs,
     protocols,
     registry,
@@ -47,14 +49,16 @@ TARGET = ROOT / "docs"
 LINE = 130  # as in pyproject.toml
 FINISHED = TARGET / "tutorial" / "acme-speech"
 HEADER = "<!-- Written by `python scripts/make_reference.py` from the code: do not edit this page, run the script. -->\n\n"
-SPECS = (spec.ComponentSpec, spec.Part, spec.NemoSpec, spec.KernelSpec)
+SPECS = (spec.ComponentSpec, spec.Part, spec.NemoSpec, spec.HuggingFaceSpec, spec.KernelSpec)
 
 TOOLBOX: dict[ModuleType, tuple[str, ...]] = {  # module: the names to show, all if none are given
     lengths: (),
     inputs: (),
     runtime: (),
+    memory: (),
     results: (),
     outputs: ("open_sink",),
+    exporting: ("Export", "Graph"),
     files: ("Files",),
     build: ("Blueprint", "instantiate"),
     config: ("fill_section", "fill", "load_yaml"),

@@ -54,7 +54,7 @@ CASES = REPO / "tests" / "nemo-cases"
 DOCS = REPO / "docs"
 SITE = sorted(page for page in DOCS.rglob("*.md") if page.name != "README.md")  # those are of packages that the tutorial builds
 PAGES = [REPO / "README.md", REPO / "core" / "README.md", *sorted(REPO.glob("plugins/*/README.md")), *SITE]
-NOT_RUN = ("needs the internet", "installs packages", "needs a GPU", "takes minutes")
+NOT_RUN = ("needs the internet", "installs packages", "needs a GPU", "needs a microphone", "needs ffmpeg", "takes minutes")
 
 
 def name_of(page: Path) -> str:
@@ -110,10 +110,10 @@ def prose(page: Path) -> str:
 # Running it
 
 
-def sonant_command(args: list[str]) -> tuple[int, str]:
+def sonant_command(args: list[str], stdin: bytes | None = None) -> tuple[int, str]:
     handlers, level = logging.root.handlers[:], logging.root.level
     try:
-        result = CliRunner().invoke(app, args, prog_name="sonant")
+        result = CliRunner().invoke(app, args, stdin, prog_name="sonant")
     finally:  # the command line sets up logging for a process of its own
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
@@ -224,6 +224,8 @@ class Session:
                 status, output = sonant_command(args)
                 Path(file).write_text(output, "utf-8")
                 return status, ""
+            case ["sonant", *args, "<", file]:
+                return sonant_command(args, Path(file).read_bytes())
             case ["sonant", *args]:
                 return sonant_command(args)
             case ["echo", "$?"]:
@@ -307,6 +309,8 @@ def check_command(words: list[str]) -> None:
     match words:
         case ["sonant", *args]:
             check_sonant(args)
+        case ["ffmpeg", *_] if "|" in words:
+            check_command(words[words.index("|") + 1 :])
         case ["make", target]:
             assert re.search(rf"^{target}:", (REPO / "Makefile").read_text("utf-8"), re.MULTILINE), f"make {target}"
         case ["pip", "install", *args] | ["python", "-m", "pip", "install", *args]:

@@ -17,7 +17,15 @@ NOT_APPLICABLE = {
     "encoder conformer: streaming equals offline": "does not stream",
     "encoder convolutional: streaming equals offline": "does not stream",
     "encoder transformer: streaming equals offline": "does not stream",
+    "encoder stacking_transformer: streaming equals offline": "does not stream",
+    "encoder language_prompt: streaming equals offline": "does not stream",
+    "preprocessor log_mel: streaming equals offline": "does not stream",
     "preprocessor log_mel: gradients reach every parameter": "has no parameters to train",
+    "search aed_beam: streaming equals one pass": "does not stream",
+    "search aed_greedy: streaming equals one pass": "does not stream",
+    "search ctc_beam: streaming equals one pass": "does not stream",
+    "search transducer_beam: streaming equals one pass": "does not stream",
+    "search transducer_maes: streaming equals one pass": "does not stream",
     "augmentation spec_augment: gradients reach every parameter": "has no parameters to train",
 }
 

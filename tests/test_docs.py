@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -55,11 +56,11 @@ def altered(source: Path, target: Path, changes: dict[str, Any]) -> None:
 
 FOREIGN = {  # checkpoints of kinds that Sonant does not open
     "absolute.nemo": {"encoder.self_attention_model": "abs_pos"},
-    "canary.nemo": {"target": "nemo.collections.asr.models.aed_multitask_models.EncDecMultiTaskModel"},
+    "multitalker.nemo": {"target": "nemo.collections.asr.models.multitalker_asr_models.EncDecMultiTalkerRNNTBPEModel"},
     "wordpiece.nemo": {"tokenizer.type": "wpe"},
     "parallel.nemo": {"encoder._target_": "nemo.collections.asr.modules.ParallelConvASREncoder"},
     "unmasked.nemo": {"encoder": {"_target_": "nemo.collections.asr.modules.ConvASREncoder", "conv_mask": False}},
-    "hat.nemo": {"joint._target_": "nemo.collections.asr.modules.HATJoint"},
+    "multiblank.nemo": {"joint.num_extra_outputs": 2, "decoding.big_blank_durations": [2, 4]},
     "adapters.nemo": {"adapters": {"linear": {}}},
     "hostile.nemo": {"encoder._target_": "os.system"},
     "curious.nemo": {"preprocessor.sample_rate": "${oc.env:HOME}"},
@@ -93,6 +94,13 @@ def link(name: str, target: str) -> tarfile.TarInfo:
     return entry
 
 
+def noisy(path: Path) -> np.ndarray:
+    """A recording with white noise, 25 dB below it."""
+    sound = soundfile.read(path, dtype="float32")[0]
+    noise = np.random.default_rng(2).standard_normal(len(sound)).astype(np.float32)
+    return sound + noise * np.sqrt((sound**2).mean()) * np.float32(10 ** (-25 / 20))
+
+
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the pages speak of."""
@@ -105,11 +113,16 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "hybrid.nemo": "fastconformer_hybrid_tdt_ctc_bpe.nemo",
         "ctc.nemo": "fastconformer_ctc_bpe.nemo",
         "streaming.nemo": "fastconformer_streaming_ctc_bpe.nemo",
+        "multilingual.nemo": "prompt_rnnt_bpe.nemo",
+        "conversation.nemo": "eou_rnnt_bpe.nemo",
+        "lookaheads.nemo": "fastconformer_streaming_rnnt_bpe.nemo",
+        "canary.nemo": "canary2_aed.nemo",
         "recordings/talk.wav": "a.wav",
     }.items():
         shutil.copy(CASES / file, folder / name)
     sound, rate = soundfile.read(CASES / "b.wav")
     soundfile.write(folder / "recordings" / "side.flac", sound, rate)
+    soundfile.write(folder / "noisy.wav", noisy(CASES / "a.wav"), 16000)
     for name, changes in FOREIGN.items():
         altered(folder / "model.nemo", folder / name, changes)
     with_code(folder / "model.nemo", folder / "code.nemo")

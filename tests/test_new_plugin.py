@@ -365,7 +365,7 @@ for name in sys.argv[1:]:
 
 NO_PARAMETERS = "gradients reach every parameter: has no parameters to train"
 SKIPPED = {
-    "preprocessor": {NO_PARAMETERS},
+    "preprocessor": {"streaming equals offline: does not stream", NO_PARAMETERS},
     "augmentation": {NO_PARAMETERS},
     "encoder": {"streaming equals offline: does not stream"},
     "loss": {NO_PARAMETERS},

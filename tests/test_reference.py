@@ -92,6 +92,7 @@ def test_every_hook_is_there_with_its_signature() -> None:
         "ComponentSpec",
         "Part",
         "NemoSpec",
+        "HuggingFaceSpec",
         "KernelSpec",
         "ModelCard",
         "ModelSource",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from _serve import serve
@@ -47,4 +48,33 @@ def transcribe(files: list[str], batch_size: int) -> list[str]:
     return [h.text for h in held["model"].transcribe(files, batch_size=batch_size, verbose=False)]
 
 
-serve({"versions": versions, "load": load, "encode": encode, "transcribe": transcribe})
+def stream(file: str, context: list[int]) -> dict[str, Any]:
+    """Feed a recording to cache-aware steps; the seconds of each. NeMo's buffer makes the features beforehand: not counted."""
+    from nemo.collections.asr.parts.utils.streaming_utils import CacheAwareStreamingAudioBuffer
+
+    model = held["model"]
+    model.encoder.set_default_att_context_size(context)
+    buffer = CacheAwareStreamingAudioBuffer(model=model, online_normalization=False)
+    buffer.append_audio_file(file)
+    caches = model.encoder.get_initial_cache_state(batch_size=1)
+    previous = predicted = texts = None
+    seconds = []
+    for step, (chunk, length) in enumerate(buffer):
+        start = time.perf_counter()
+        predicted, texts, *caches, previous = model.conformer_stream_step(
+            processed_signal=chunk,
+            processed_signal_length=length,
+            cache_last_channel=caches[0],
+            cache_last_time=caches[1],
+            cache_last_channel_len=caches[2],
+            keep_all_outputs=buffer.is_buffer_empty(),
+            previous_hypotheses=previous,
+            previous_pred_out=predicted,
+            drop_extra_pre_encoded=model.encoder.streaming_cfg.drop_extra_pre_encoded if step else 0,
+            return_transcription=True,
+        )
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds, "text": getattr(texts[0], "text", texts[0])}
+
+
+serve({"versions": versions, "load": load, "encode": encode, "transcribe": transcribe, "stream": stream})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from _serve import serve
@@ -44,4 +45,21 @@ def transcribe(files: list[str], batch_size: int) -> list[str]:
     return [t.text for t in held["model"].transcribe(files, batch_size=batch_size)]
 
 
-serve({"versions": versions, "load": load, "encode": encode, "transcribe": transcribe})
+def stream(file: str, context: list[int]) -> dict[str, Any]:
+    """Feed a recording to a session, a step's audio at a time; the seconds of each push, features and words included."""
+    from sonant import audio
+
+    pool = held["model"].streams(att_context_size=context)
+    session = pool.open()
+    samples = audio.read(file, pool.sample_rate)
+    size = round((context[1] + 1) * held["model"].frame_seconds * pool.sample_rate)
+    seconds, text = [], ""
+    for at in range(0, len(samples), size):
+        start = time.perf_counter()
+        events = session.push(samples[at : at + size])
+        seconds.append(time.perf_counter() - start)
+        text += "".join(event.text for event in events)
+    return {"seconds": seconds, "text": text + "".join(event.text for event in session.finish())}
+
+
+serve({"versions": versions, "load": load, "encode": encode, "transcribe": transcribe, "stream": stream})

@@ -25,5 +25,5 @@ def test_a_name_that_is_not_known_is_explained() -> None:
 
 
 def test_a_folder_or_file_of_something_else(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == f"{tmp_path} is not a model: it has neither config.yaml nor model_config.yaml"
+    assert refusal(tmp_path) == f"{tmp_path} is not a model: it has none of config.yaml, model_config.yaml, config.json"
     assert "a.wav is not a whole .nemo archive" in refusal(CASES / "a.wav")

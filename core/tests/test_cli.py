@@ -209,3 +209,16 @@ def test_a_kind_of_which_nothing_is_installed(command: Any) -> None:
     shown = command("components", "codec")
     assert (shown.stdout, shown.stderr) == ("", "No codec is installed.\n")
     assert command("components", "codec", "--json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["transcribe", "evaluate"])
+def test_help_with_headings_leaves_no_option_out_and_names_none_twice(name: str, command: Any) -> None:
+    found = app.get_command(click.Context(app), name)
+    assert found is not None
+    text = command(name, "--help").stdout
+    listed = re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE)
+    options = [p.opts[-1] for p in found.get_params(click.Context(found)) if isinstance(p, click.Option)]
+    assert sorted(listed) == sorted(options)
+    headings = found.headings  # type: ignore[attr-defined]
+    known = {p.name for p in found.params} | {"shard", "live", "look_ahead", "microphone"}  # evaluate has no live options
+    assert {option for options in headings.values() for option in options} <= known

@@ -119,9 +119,9 @@ def test_the_cache_serves_without_a_network(stand_in: Hub, monkeypatch: pytest.M
         ("acme/ti ny", "^acme/ti ny: cannot be fetched: Repo id must"),
         (
             "acme/two",
-            r"^acme/two: expected one \.nemo file or a Sonant .* in the repo; \.nemo files there: a\.nemo, b\.nemo; a model card",
+            r"^acme/two: expected one \.nemo file, a Sonant folder .* in the repo; \.nemo files there: a\.nemo, b\.nemo; a",
         ),
-        ("acme/none", r"^acme/none: expected one \.nemo file or a Sonant folder .*; \.nemo files there: none$"),
+        ("acme/none", r"^acme/none: expected one \.nemo file, a Sonant folder .*; \.nemo files there: none$"),
     ],
 )
 def test_what_the_hub_does_not_have(name: str, wanted: str, stand_in: Hub) -> None:

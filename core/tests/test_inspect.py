@@ -132,7 +132,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
-        (lambda f: (f / "config.yaml").unlink(), "it has neither config.yaml nor model_config.yaml"),
+        (lambda f: (f / "config.yaml").unlink(), "it has none of config.yaml, model_config.yaml, config.json"),
         (lambda f: (f / "config.yaml").write_text("a: !!python/object:os.system {}"), "is not plain YAML"),
         (lambda f: (f / "config.yaml").write_text("encoder: {name: '${oc.env:HOME}'}"), "interpolations such as"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\x00" * 20), "cannot read the weights"),

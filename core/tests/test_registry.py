@@ -129,6 +129,14 @@ def test_a_bare_name_is_version_1() -> None:
         clash.get("encoder", "conv")
 
 
+def test_what_is_refused_has_a_reason() -> None:
+    """By the class, wherever in NeMo it stood."""
+    nemo = NemoSpec(mapping="acme.nemo:MAPPING", refused={"Old": "it is gone"})
+    registry = Registry((plugin("a", spec("encoder", "w"), spec("encoder", "x", nemo=nemo)), BROKEN))
+    assert registry.refusal("encoder", "nemo.old.Old") == registry.refusal("encoder", "Old") == "it is gone"
+    assert registry.refusal("decoder", "nemo.old.Old") == registry.refusal("encoder", "nemo.Older") == ""
+
+
 def test_nemo_targets() -> None:
     nemo = NemoSpec(mapping="acme.nemo:MAPPING", targets=("nemo.Encoder",))
     ours, theirs = plugin("a", spec("encoder", "x", nemo=nemo)), plugin("b", spec("encoder", "y", nemo=nemo))

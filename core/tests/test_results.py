@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from sonant.results import Failure, Span, Transcript
+from sonant.results import Alternative, Failure, Span, Transcript
 
 CLIP = Transcript(
     text="hello world. second one",
@@ -71,11 +71,12 @@ def read_vtt(text: str) -> list[tuple[float, float, str]]:
 
 
 def read_ctm(text: str) -> list[tuple[str, str, float, float, str]]:
-    """NIST's sctk: `<file> <channel> <begin> <duration> <word>`, apart by white space; `;;` begins a comment."""
+    """NIST's sctk: `<file> <channel> <begin> <duration> <word> [<confidence>]`, apart by white space; `;;` begins a comment."""
     rows = []
     for line in text.split("\n") if text else []:
         assert not line.startswith(";;")
-        file, channel, begin, duration, word = line.split()
+        file, channel, begin, duration, word, *confidence = line.split()
+        assert all(0 <= float(number) <= 1 for number in confidence) and len(confidence) < 2
         rows.append((file, channel, float(begin), float(duration), word))
     return rows
 
@@ -163,6 +164,10 @@ def test_json_is_a_manifest_row_with_what_is_known() -> None:
     assert row["words"][0] == {"text": "hello", "start": 0.08, "end": 0.4}
     assert json.loads(evolve(CLIP, language="de").to_json())["lang"] == "de"
     assert json.loads(evolve(CLIP, duration=1.23456).to_json())["duration"] == 1.235
+    others = (Alternative("hello word.", -2.5), Alternative("yellow world.", -3.0))
+    several = json.loads(evolve(CLIP, score=-0.25, alternatives=others).to_json())
+    assert several["alternatives"] == [{"text": "hello word.", "score": -2.5}, {"text": "yellow world.", "score": -3.0}]
+    assert several["score"] == -0.25
 
 
 def test_jsonl_is_one_line_whatever_the_text_and_json_is_indented() -> None:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from sonant.build import build as build
     from sonant.checkpoint import load as load
     from sonant.checkpoint import save as save
+    from sonant.exporting import export as export
     from sonant.hooks import HOOK_API as HOOK_API
     from sonant.hooks import hookimpl as hookimpl
     from sonant.inspection import inspect as inspect
     from sonant.spec import ComponentSpec as ComponentSpec
+    from sonant.spec import HuggingFaceSpec as HuggingFaceSpec
     from sonant.spec import KernelSpec as KernelSpec
     from sonant.spec import NemoSpec as NemoSpec
     from sonant.spec import Part as Part
@@ -29,10 +31,12 @@ _HOME = {
     "build": "sonant.build",
     "load": "sonant.checkpoint",
     "save": "sonant.checkpoint",
+    "export": "sonant.exporting",
     "hookimpl": "sonant.hooks",
     "inspect": "sonant.inspection",
     "HOOK_API": "sonant.hooks",
     "ComponentSpec": "sonant.spec",
+    "HuggingFaceSpec": "sonant.spec",
     "KernelSpec": "sonant.spec",
     "NemoSpec": "sonant.spec",
     "Part": "sonant.spec",
@@ -41,11 +45,13 @@ _HOME = {
 __all__ = [
     "HOOK_API",
     "ComponentSpec",
+    "HuggingFaceSpec",
     "KernelSpec",
     "NemoSpec",
     "Part",
     "__version__",
     "build",
+    "export",
     "hookimpl",
     "inspect",
     "load",

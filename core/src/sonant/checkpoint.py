@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from attrs import evolve
@@ -17,7 +17,8 @@ from sonant.build import Blueprint, assemble
 from sonant.config import ModelConfig
 from sonant.errors import CheckpointError, ConfigError, SonantError, UnknownName
 from sonant.files import Files, check_member_name
-from sonant.layout import CONFIG_SUFFIXES, FOLDER_CONFIG, FOLDER_WEIGHTS, NEMO_CONFIG, PROVENANCE
+from sonant.huggingface.convert import read_huggingface, write_huggingface
+from sonant.layout import CONFIG_SUFFIXES, FOLDER_CONFIG, FOLDER_WEIGHTS, HF_WEIGHTS, NEMO_CONFIG, PROVENANCE
 from sonant.nemo.archive import NemoArchive, write_archive
 from sonant.nemo.convert import read_nemo, write_nemo
 from sonant.provenance import Provenance
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 log = logging.getLogger(__name__)
+
+Form = Literal["auto", "sonant", "nemo", "huggingface"]
+"""What a model can be saved as."""
 
 
 def load(
@@ -41,7 +45,7 @@ def load(
 
     Args:
         source: a model card's name, a Hugging Face repo id (`owner/repo`, or `owner/repo@revision`), a `.nemo` file, a model
-            folder, or a config file (which gives fresh weights).
+            folder (ours or Hugging Face's), or a config file (which gives fresh weights).
         device: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, …
         dtype: `auto` (bfloat16 on a GPU that has it, else float32), `float32`, `bfloat16`, `float16`, or `stored` (as in the
             file, for saving the model again).
@@ -63,7 +67,7 @@ def load(
             f"{path} is no config file: what a saved model is made of cannot be overridden ({', '.join(overrides)})"
         )
     if path.is_dir():
-        model = _load_nemo(path) if (path / NEMO_CONFIG).exists() else _load_folder(path)
+        model = _opener(path)(path)
     elif path.suffix in CONFIG_SUFFIXES:
         data = config.resolve_user_file(path, overrides)
         with config.located(path):
@@ -78,6 +82,13 @@ def load(
     return runtime.place(model.eval(), device, dtype)
 
 
+def _opener(folder: Path) -> Callable[[Path], nn.Module]:
+    """What opens a folder, by the config that lies in it."""
+    if (folder / NEMO_CONFIG).exists():
+        return _load_nemo
+    return _load_huggingface if folders.is_huggingface(folder) else _load_folder
+
+
 def _license(model: nn.Module, name: str) -> None:
     blueprint: Blueprint = model.blueprint  # type: ignore[assignment]
     model.blueprint = evolve(blueprint, license=name)  # type: ignore[assignment]
@@ -87,6 +98,13 @@ def _load_nemo(path: Path) -> nn.Module:
     with NemoArchive(path) as archive:
         found = read_nemo(archive)
     return _filled(found.config, found.files, lambda: found.state, path, found.notes)
+
+
+def _load_huggingface(path: Path) -> nn.Module:
+    found = read_huggingface(path)
+    model = _filled(found.config, found.files, lambda: found.state, path, found.notes)
+    _license(model, folders.read_license(path))
+    return model
 
 
 def _filled(
@@ -138,22 +156,41 @@ def _load_folder(folder: Path) -> nn.Module:
     return model
 
 
-def save(model: nn.Module, target: str | Path) -> Path:
-    """Write a model: to a `.nemo` file where `target` ends so, else to a folder (filled config, safetensors, files).
+def save(model: nn.Module, target: str | Path, *, form: Form = "auto") -> Path:
+    """Write a model.
+
+    Args:
+        model: one that Sonant built or opened.
+        target: the file or folder to write.
+        form: `sonant`, a folder (filled config, safetensors, files); `nemo`, a `.nemo` file; `huggingface`, a folder that
+            transformers opens. `auto` takes `nemo` where `target` ends in `.nemo`, else `sonant`.
 
     Raises:
-        CheckpointError: the model was not built by Sonant, or a part of it has no counterpart in NeMo.
+        CheckpointError: the model was not built by Sonant, or a part of it has no counterpart in that form.
     """
     blueprint = getattr(model, "blueprint", None)
     if not isinstance(blueprint, Blueprint):
         raise CheckpointError(f"{type(model).__name__} has no blueprint: only models built or opened by Sonant can be saved")
     path = Path(target)
+    if form == "auto":
+        form = "nemo" if path.suffix == ".nemo" else "sonant"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".nemo":
-        document, state, members = write_nemo(blueprint, model)
-        write_archive(path, document, state, members)
+    if form == "nemo":
+        write_archive(path, *write_nemo(blueprint, model))
+        return path
+    if form == "huggingface":
+        texts, state = write_huggingface(blueprint, model)
+        path.mkdir(exist_ok=True)
+        weights.write_safetensors(state, path / HF_WEIGHTS)
+        for name, text in texts.items():
+            (path / name).write_text(text, "utf-8")
         return path
     path.mkdir(exist_ok=True)
+    _write_folder(blueprint, model, path)
+    return path
+
+
+def _write_folder(blueprint: Blueprint, model: nn.Module, path: Path) -> None:
     names = _names_inside(blueprint.files)
     for name, content in blueprint.files.items():
         file = path / names[name]
@@ -163,7 +200,6 @@ def save(model: nn.Module, target: str | Path) -> Path:
     document = {PROVENANCE: Provenance.of(blueprint).to_dict()} | _renamed(blueprint.config.to_dict(runtime=False), names)
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     (path / FOLDER_CONFIG).write_text(text, "utf-8")
-    return path
 
 
 def _names_inside(files: Iterable[str]) -> dict[str, str]:

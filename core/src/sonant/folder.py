@@ -9,11 +9,16 @@ from typing import IO, Any, Final
 from sonant import config
 from sonant.errors import CheckpointError, ConfigError
 from sonant.files import check_inside
-from sonant.layout import FOLDER_CONFIG, LICENSE_FILES, NEMO_CONFIG
+from sonant.layout import FOLDER_CONFIG, HF_CONFIG, LICENSE_FILES, NEMO_CONFIG
 
 _BEGINNING: Final = 2**16  # bytes of a README in which its front matter lies
 _LONGEST_LINE: Final = 200  # characters
 _MOST_VALUES: Final = 2_000_000  # a few lines of YAML can stand for more than a machine holds
+
+
+def is_huggingface(folder: Path) -> bool:
+    """Whether a folder holds a Hugging Face model and not one of ours."""
+    return (folder / HF_CONFIG).is_file() and not (folder / FOLDER_CONFIG).exists()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -24,7 +29,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or is no plain YAML.
     """
     if not (folder / FOLDER_CONFIG).exists():
-        raise CheckpointError(f"{folder} is not a model: it has neither {FOLDER_CONFIG} nor {NEMO_CONFIG}")
+        raise CheckpointError(f"{folder} is not a model: it has none of {FOLDER_CONFIG}, {NEMO_CONFIG}, {HF_CONFIG}")
     data = config.load_yaml(folder / FOLDER_CONFIG)
     _refuse_interpolation(data, str(folder / FOLDER_CONFIG))
     return data

@@ -19,12 +19,29 @@ from attrs import evolve
 from sonant.cards import ModelCard, ModelSource
 from sonant.errors import DownloadError, UnknownName
 from sonant.files import check_member_name
-from sonant.layout import FOLDER_CONFIG, FOLDER_WEIGHTS
+from sonant.layout import (
+    FOLDER_CONFIG,
+    FOLDER_WEIGHTS,
+    HF_CONFIG,
+    HF_INDEX,
+    HF_PREPROCESSOR,
+    HF_PROCESSOR,
+    HF_WEIGHTS,
+    LICENSE_FILES,
+)
 
 log = logging.getLogger(__name__)
 
 _NEVER_READ = ("*.nemo", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.onnx", "*.h5")
 """What a repo may hold beside a Sonant folder; a component's own files can have any other name."""
+
+
+_OF_TRANSFORMERS = (
+    *(HF_CONFIG, HF_WEIGHTS, HF_INDEX, "model-*.safetensors", HF_PREPROCESSOR, HF_PROCESSOR, "generation_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "vocab.txt"),
+    *("README.md", *LICENSE_FILES),
+)
+"""What of a Hugging Face model is fetched: never its code, nor weights in other forms."""
 
 
 def fetch_card(card: ModelCard, revision: str | None = None) -> Path:
@@ -64,7 +81,9 @@ def _installed(distribution: str) -> bool:
 
 
 def fetch_repo(repo: str, revision: str | None = None, file: str | None = None, expected: ModelSource | None = None) -> Path:
-    """A model from a Hugging Face repo: `file`, or the repo's only `.nemo`, or the Sonant folder it holds.
+    """A model from a Hugging Face repo: `file`, or the Sonant folder it holds, or its only `.nemo`, or a model of transformers.
+
+    A `file` that is a `config.json` means the model of transformers.
 
     `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured. In offline mode, and where the hub cannot be reached,
     the cache alone is used.
@@ -76,19 +95,22 @@ def fetch_repo(repo: str, revision: str | None = None, file: str | None = None, 
 
     label = f"{repo}@{revision}" if revision else repo
     try:
-        file = file or _only_nemo(repo, revision)
-        cached = try_to_load_from_cache(repo, file or FOLDER_WEIGHTS, revision=revision)
-        if file is None:
+        file = file or _what_to_open(repo, revision)
+        folder = file in (FOLDER_CONFIG, HF_CONFIG)
+        cached = try_to_load_from_cache(repo, FOLDER_WEIGHTS if folder else file, revision=revision)
+        if file == FOLDER_CONFIG:
             path = Path(snapshot_download(repo, revision=revision, ignore_patterns=list(_NEVER_READ)))
+        elif file == HF_CONFIG:
+            path = Path(snapshot_download(repo, revision=revision, allow_patterns=list(_OF_TRANSFORMERS)))
         else:
             path = Path(hf_hub_download(repo, file, revision=revision))
     except DownloadError:
         raise
     except Exception as error:  # the hub's own, its HTTP client's, and the system's
-        raise DownloadError(f"{label}: {_explain(error, file)}") from error
+        raise DownloadError(f"{label}: {_explain(error, None if file in (FOLDER_CONFIG, HF_CONFIG) else file)}") from error
     log.info("%s: %s", label, path)
     if expected is not None:
-        _verify_cached(path, expected, label, fresh=cached != str(path if file else path / FOLDER_WEIGHTS))
+        _verify_cached(path, expected, label, fresh=cached != str(path / FOLDER_WEIGHTS if folder else path))
     return path
 
 
@@ -123,19 +145,25 @@ def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _only_nemo(repo: str, revision: str | None) -> str | None:
-    """The repo's single `.nemo`, or None where it holds a Sonant folder."""
+def _what_to_open(repo: str, revision: str | None) -> str:
+    """The file that stands for the form to open: a Sonant folder's config, the only `.nemo`, or transformers' config.
+
+    A `.nemo` says more of a model than what transformers keeps of it, so it goes first.
+    """
     names, reached = _contents(repo, revision)
     if FOLDER_CONFIG in names and FOLDER_WEIGHTS in names:
-        return None
+        return FOLDER_CONFIG
     archives = [n for n in names if n.endswith(".nemo")]
     if len(archives) == 1:
         return archives[0]
+    if not archives and HF_CONFIG in names and (HF_WEIGHTS in names or HF_INDEX in names):
+        return HF_CONFIG
     found = ", ".join(archives) or "none"
     where = "the repo" if reached else "the local cache of the repo (the hub was not asked)"
     raise DownloadError(
-        f"{repo}: expected one .nemo file or a Sonant folder ({FOLDER_CONFIG}, {FOLDER_WEIGHTS}) in {where}; "
-        f".nemo files there: {found}" + ("; a model card can name one of them as `file`" if archives else "")
+        f"{repo}: expected one .nemo file, a Sonant folder ({FOLDER_CONFIG}, {FOLDER_WEIGHTS}) or a model of transformers "
+        f"({HF_CONFIG}, {HF_WEIGHTS}) in {where}; .nemo files there: {found}"
+        + ("; a model card can name one of them as `file`" if archives else "")
     )
 
 
@@ -162,6 +190,10 @@ def _verify(path: Path, expected: ModelSource, label: str) -> Path:
     if not path.exists():
         raise DownloadError(f"{label}: {path} does not exist, though the model card names it")
     weights = path / FOLDER_WEIGHTS if path.is_dir() else path
+    if (expected.size or expected.sha256) and not weights.exists():
+        raise DownloadError(
+            f"{label}: the model card's size and checksum are those of {weights.name}, and its weights lie in several files"
+        )
     if expected.size is not None and weights.stat().st_size != expected.size:
         raise DownloadError(
             f"{label}: {weights.name} has {weights.stat().st_size} bytes, and its model card says {expected.size}"
@@ -184,7 +216,7 @@ def _verify_cached(path: Path, expected: ModelSource, label: str, *, fresh: bool
         _verify(path, expected, label)
     except DownloadError:
         if fresh:
-            weights.unlink()
+            weights.unlink(missing_ok=True)
             blob.unlink(missing_ok=True)
         raise
 

@@ -16,11 +16,11 @@ from attrs import field, frozen
 from sonant import config, registry, sources
 from sonant import folder as folders
 from sonant.errors import CheckpointError
-from sonant.layout import CONFIG_SUFFIXES, FOLDER_WEIGHTS, LICENSE_FILES, NEMO_CONFIG, NEMO_WEIGHTS, PROVENANCE
+from sonant.layout import CONFIG_SUFFIXES, FOLDER_WEIGHTS, HF_CONFIG, LICENSE_FILES, NEMO_CONFIG, NEMO_WEIGHTS, PROVENANCE
 from sonant.provenance import Provenance
 from sonant.spec import canonical
 
-Form = Literal["Sonant folder", "NeMo checkpoint", "config", "safetensors file"]
+Form = Literal["Sonant folder", "NeMo checkpoint", "Hugging Face model", "config", "safetensors file"]
 
 _WORDS = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint", "C": "complex"}
 
@@ -89,7 +89,7 @@ def inspect(source: str | Path, *, revision: str | None = None, registry: str | 
         folders.check_extent(data, str(path))
         return Inspection(path=path, form="config", bytes=path.stat().st_size, config=data, components=_components(data, {}))
     if path.is_dir() and not (path / NEMO_CONFIG).exists():
-        return _folder(path, licensed)
+        return _huggingface(path, licensed) if folders.is_huggingface(path) else _folder(path, licensed)
     return _nemo(path, licensed)
 
 
@@ -97,7 +97,7 @@ def _folder(path: Path, licensed: str) -> Inspection:
     data = folders.read_config(path)
     origin = Provenance.read(data.pop(PROVENANCE, None))
     weights = path / FOLDER_WEIGHTS
-    files = {f.relative_to(path).as_posix(): f.stat().st_size for f in sorted(path.rglob("*")) if f.is_file()}
+    files = _files(path)
     return Inspection(
         path=path,
         form="Sonant folder",
@@ -109,6 +109,45 @@ def _folder(path: Path, licensed: str) -> Inspection:
         saved_by=f"sonant {origin.version}" if origin.version else "",
         license=licensed or origin.license or folders.read_license(path),
     )
+
+
+def _files(path: Path) -> dict[str, int]:
+    return {f.relative_to(path).as_posix(): f.stat().st_size for f in sorted(path.rglob("*")) if f.is_file()}
+
+
+def _huggingface(path: Path, licensed: str) -> Inspection:
+    from sonant.huggingface.folder import HuggingFaceFolder
+
+    folder = HuggingFaceFolder(path)
+    data, files = folder.json(HF_CONFIG), _files(path)
+    version = data.get("transformers_version")
+    return Inspection(
+        path=path,
+        form="Hugging Face model",
+        bytes=sum(files.values()),
+        config=data,
+        components=tuple(_architectures(data)),
+        tensors=tuple(stored for file in folder.weight_files() for stored in _safetensors(file)),
+        files=files,
+        saved_by=f"transformers {version}" if isinstance(version, str) else "",
+        license=licensed or folders.read_license(path),
+    )
+
+
+def _architectures(document: Mapping[str, Any]) -> Iterator[Named]:
+    """The classes and types that a config of transformers names, and which installed components stand for them."""
+    named = document.get("architectures")
+    if isinstance(named, list) and named:
+        yield Named("architecture", str(named[0]), "", _stand_ins(str(named[0]), "huggingface"))
+    for key, section in document.items():
+        if isinstance(section, dict) and isinstance(section.get("model_type"), str):
+            yield Named(key, section["model_type"], "", _stand_ins(section["model_type"], "huggingface"))
+
+
+def _stand_ins(target: str, form: Literal["nemo", "huggingface"]) -> str:
+    found = [r for r in registry.current() if target in r.spec.stands_for(form)]
+    labels = " and ".join(f"{r.spec.kind} {r.spec.name} ({r.plugin.label})" for r in found)
+    return f"installed: {labels}" if labels else "no component of its own"
 
 
 def _components(data: Mapping[str, Any], saved: Mapping[str, str]) -> tuple[Named, ...]:
@@ -166,9 +205,7 @@ def _targets(document: Mapping[str, Any]) -> Iterator[Named]:
     }
     for key, target in named.items():
         if isinstance(target, str):
-            stand_ins = [r for r in registry.current() if r.spec.nemo and target in r.spec.nemo.targets]
-            labels = " and ".join(f"{r.spec.kind} {r.spec.name} ({r.plugin.label})" for r in stand_ins)
-            yield Named(key, target, "", f"installed: {labels}" if labels else "no component of its own")
+            yield Named(key, target, "", _stand_ins(target, "nemo"))
 
 
 def _safetensors(path: Path) -> tuple[Stored, ...]:

@@ -77,10 +77,20 @@ def get(op: str, device: str, backend: str = "auto") -> Callable[..., Any]:
         ConfigError: `SONANT_KERNELS` is malformed.
         UnknownName: no installed plugin implements `op`, or none has that backend.
         KernelUnavailable: the backend asked for by name cannot run here; says what it lacks.
+
+    In a graph that is exported it is the backend `reference`, whatever is asked for: that one takes any shape.
     """
+    if _is_exporting():
+        return _get(op, device, "reference")
     if backend == "auto":
         backend = _forced(os.environ.get("SONANT_KERNELS", "")).get(op, "auto")
     return _get(op, device, backend)
+
+
+def _is_exporting() -> bool:
+    import torch  # here, so that listing kernels needs none
+
+    return torch.compiler.is_exporting()
 
 
 @cache

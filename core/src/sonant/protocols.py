@@ -41,6 +41,35 @@ class Preprocessor(Protocol):
 
 
 @runtime_checkable
+class StreamingPreprocessor(Preprocessor, Protocol):
+    """A preprocessor that can be fed piece by piece and gives what it gives for the whole.
+
+    Each stream has a state of its own, which goes in and comes out and is never written into. So streams may begin, wait and end
+    as they like, and those that have something new share a batch; stacking is the component's business.
+    """
+
+    @property
+    def streams(self) -> bool:
+        """Whether this configuration can: none that measures the whole recording first."""
+        ...
+
+    def init_state(self) -> Any:
+        """The state of a stream before its first sample. If this configuration does not stream, a `ValueError` says why."""
+        ...
+
+    def needs(self, state: Any, frames: int = 1) -> int:
+        """How many more samples complete so many more frames, at least 1."""
+        ...
+
+    def step(
+        self, wav: Tensor, lens: Tensor, states: Sequence[Any], *, last: Sequence[bool]
+    ) -> tuple[Tensor, Tensor, Sequence[Any]]:
+        """Feed `(B, N)` more samples, `lens` of them valid, to a stream each; returns the frames that are complete by now,
+        `(B, T, F)`, `(B,)`, and the next states. `last` says which streams end with this piece; it may be empty, as any other."""
+        ...
+
+
+@runtime_checkable
 class Augmentation(Protocol):
     """Changes features during training and only then."""
 
@@ -55,6 +84,11 @@ class Encoder(Protocol):
 
     Built with `d_in`, the number of feature bins; `d_out` is the width of its vectors. Features arrive as float32, whatever the
     dtype of the encoder's weights, and are cast to it.
+
+    It may tell how it takes long recordings. `attends_to_all` is whether work grows with the square of the length; without, it
+    is taken to. `memory(frames)` is about how many bytes a call takes at most for one recording of so many features, beside
+    weights and features. With `takes_windows` the call and `memory` also take `att_context_size`, `[left, right]` in frames,
+    beyond which attention does not see, and the call `progress`, a function of the part that is done.
     """
 
     d_out: int
@@ -71,20 +105,37 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class StreamingEncoder(Encoder, Protocol):
-    """An encoder that can be fed piece by piece and gives what the whole would give."""
+    """An encoder that can be fed piece by piece and gives what it gives for the whole.
+
+    Each stream has a state of its own, as in a `StreamingPreprocessor`, and the result of a stream does not depend on those that
+    it shares a batch with.
+
+    `chunk`, `needs` and `step` of an encoder that was trained with several contexts, which look further or less far ahead, also
+    take `att_context_size`, one of them, `[left, right]` in frames; None means its first. Others need not declare it.
+    """
 
     @property
     def streams(self) -> bool:
         """Whether this configuration is causal enough to stream."""
         ...
 
-    def init_state(self, batch: int) -> Any:
-        """The state before the first frame of `batch` recordings."""
+    def init_state(self) -> Any:
+        """The state of a stream before its first frame. If this configuration does not stream, a `ValueError` says why."""
         ...
 
-    def step(self, feats: Tensor, lens: Tensor, state: Any, *, last: bool = False) -> tuple[Tensor, Tensor, Any]:
-        """Feed `(B, T, F)` more frames, `lens` of them valid; returns what is final by now, `(B, T', D)`, `(B,)`, and the
-        next state. Fewer valid frames than `T` are allowed in the last piece only, which may also be empty: a live source
+    def chunk(self) -> int:
+        """How many features there are from those that make frames final to those that make the next final."""
+        ...
+
+    def needs(self, state: Any) -> int:
+        """How many more features make further frames final, at least 1."""
+        ...
+
+    def step(
+        self, feats: Tensor, lens: Tensor, states: Sequence[Any], *, last: Sequence[bool]
+    ) -> tuple[Tensor, Tensor, Sequence[Any]]:
+        """Feed `(B, T, F)` more features, `lens` of them valid, to a stream each; returns what is final by now, `(B, T', D)`,
+        `(B,)`, and the next states. `last` says which streams end with this piece; it may be empty, as any other: a live source
         learns of its end late."""
         ...
 
@@ -138,22 +189,31 @@ class Hypothesis:
     """What a search found in one utterance: ids and the encoder frames each spans, `[start, end)`.
 
     A start lies within the utterance. An end may lie up to 8 frames behind it, as durations that a head predicts do. `score` is
-    finite, higher being better.
+    finite, higher being better. `alternatives` are what a search that gives several found next best, the best of them first,
+    no two with the same tokens.
+
+    A search that can say how sure it is may give `token_confidence`, a number a token, about from 0 to 1, and
+    `frame_confidence`: for each step of the search, blanks too, the frame and such a number.
     """
 
     tokens: tuple[int, ...]
     starts: tuple[int, ...]
     ends: tuple[int, ...]
     score: float = 0.0
+    alternatives: tuple[Hypothesis, ...] = ()
+    token_confidence: tuple[float, ...] = ()
+    frame_confidence: tuple[tuple[int, float], ...] = ()
 
 
 @runtime_checkable
 class Decoder(Protocol):
     """A head on an encoder. What else it offers is between it and its search.
 
-    Built with `d_in`, the width of the encoder's vectors, and `vocab_size`, the number of labels. `search` names the search that
+    Built with `d_in`, the width of the encoder's vectors, and `vocab_size`, the number of labels. If it declares `tokenizer`, it
+    is offered the model's, which may be absent. `search` names the search that
     reads it. `family` is a word for how it spells (`ctc`, `rnnt`, `tdt`, or a new one): the heads of a hybrid are told apart by
-    it, and a search may state the `families` it reads.
+    it, and a search may state the `families` it reads. `beam_search`, which a head may have, names the search that is used where
+    the size of a beam is asked for, and no search by name.
 
     A module's `forward`, which training calls, declares those it needs of `enc` `(B, T, D)`, `lens` `(B,)`, `labels` `(B, U)`
     int64 and `label_lens` `(B,)`, by these names. It returns one tensor, which a loss knows as `logits`, or a dict of tensors,
@@ -175,6 +235,26 @@ class Search(Protocol):
 
     def __call__(self, decoder: Any, enc: Tensor, lens: Tensor) -> list[Hypothesis]:
         """The decoder, `(B, T, D)` and `(B,)` to one hypothesis an utterance."""
+        ...
+
+
+@runtime_checkable
+class StreamingSearch(Search, Protocol):
+    """A search that can be fed piece by piece and finds what it finds in the whole.
+
+    Each stream has a state of its own, which goes in and comes out and is never written into: streams at different positions
+    share a batch, and a state may be used twice, to see what frames would give that are not final yet.
+    """
+
+    def init_state(self, decoder: Any) -> Any:
+        """The state of a stream before its first frame."""
+        ...
+
+    def step(self, decoder: Any, enc: Tensor, lens: Tensor, states: Sequence[Any]) -> tuple[list[Hypothesis], list[Any]]:
+        """Feed `(B, T, D)` more frames, `lens` of them valid, to a stream each; returns what is new in them, and the next states.
+
+        Starts and ends are counted in frames from the stream's beginning. A length may be 0.
+        """
         ...
 
 
@@ -314,6 +394,15 @@ class Trainable(Protocol):
 
     def loss(self, batch: Any) -> dict[str, Tensor]:
         """Scalars by name; `loss` is the one to minimize."""
+        ...
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A task model that `sonant.export` can write as graphs for other runtimes."""
+
+    def graphs(self, **options: Any) -> Any:
+        """A `sonant.exporting.Export`: its graphs, and what is needed to use them. Options are those that the task offers."""
         ...
 
 

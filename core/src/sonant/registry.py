@@ -6,6 +6,7 @@ import difflib
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Literal
 
 from attrs import frozen
 
@@ -61,16 +62,23 @@ class Registry:
             raise UnknownName(self._explain(kind, name))
         return claims[0]
 
-    def stands_for(self, kind: str, nemo_target: str) -> Registered | None:
-        """The component of `kind` that a NeMo `_target_` maps to, if any plugin has one.
+    def stands_for(self, kind: str, target: str, form: Literal["nemo", "huggingface"] = "nemo") -> Registered | None:
+        """The component of `kind` that a NeMo `_target_`, or a name of Hugging Face's, maps to, if any plugin has one.
 
         Raises:
             DuplicateName: more than one distribution claims the target.
         """
-        claims = [r for r in self if r.spec.kind == kind and r.spec.nemo and nemo_target in r.spec.nemo.targets]
+        claims = [r for r in self if r.spec.kind == kind and target in r.spec.stands_for(form)]
         if len(claims) > 1:
-            raise DuplicateName(f"NeMo's {nemo_target!r} is claimed by {_both(claims)}; uninstall one, or set SONANT_PLUGINS")
+            whose = {"nemo": "NeMo", "huggingface": "Hugging Face"}[form]
+            raise DuplicateName(f"{whose}'s {target!r} is claimed by {_both(claims)}; uninstall one, or set SONANT_PLUGINS")
         return claims[0] if claims else None
+
+    def refusal(self, kind: str, target: str) -> str:
+        """Why no component of `kind` stands for a NeMo `_target_`, where a plugin says so; else nothing."""
+        name = target.rpartition(".")[2]
+        reasons = (r.spec.nemo.refused.get(name) for r in self if r.spec.kind == kind and r.spec.nemo)
+        return next((reason for reason in reasons if reason), "")
 
     def _explain(self, kind: str, name: str) -> str:
         if kind not in KINDS:

@@ -27,18 +27,29 @@ class Span:
 
     def to_dict(self) -> dict[str, Any]:
         """Only what is known."""
-        return {k: v for k, v in attrs.asdict(self).items() if v is not None}
+        sure = {"confidence": None if self.confidence is None else round(self.confidence, 4)}
+        return {k: v for k, v in (attrs.asdict(self) | sure).items() if v is not None}
 
 
 Word = Span
 Segment = Span
 
 
+@frozen
+class Alternative:
+    """What else may have been said. Scores compare within a recording, higher being better."""
+
+    text: str
+    score: float
+
+
 @frozen(kw_only=True)
 class Transcript:
     """The words of one recording.
 
-    `words`, `segments` and `chars` are empty unless timestamps were asked for.
+    `words`, `segments` and `chars` are empty unless timestamps were asked for, and `alternatives`, the next best texts, unless a
+    search was asked for them. `marks` are tokens that are no words, where a model writes some: ends of utterances, as `<EOU>`.
+    `confidence`, about from 0 to 1, is that of all words, where it was asked for.
     """
 
     text: str
@@ -47,19 +58,27 @@ class Transcript:
     words: tuple[Span, ...] = ()
     segments: tuple[Span, ...] = ()
     chars: tuple[Span, ...] = ()
+    marks: tuple[Span, ...] = ()
     tokens: tuple[int, ...] = attrs.field(default=(), repr=False)
     score: float | None = None
+    confidence: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
     language: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """A manifest row: `audio_filepath`, `text`, `duration`, and spans where there are any."""
+        """A manifest row: `audio_filepath`, `text`, `duration`, and spans and alternatives where there are any."""
         row: dict[str, Any] = {"audio_filepath": self.source, "text": self.text, "duration": round(self.duration, 3)}
         if self.language is not None:
             row["lang"] = self.language
-        for key in ("words", "segments", "chars"):
+        if self.confidence is not None:
+            row["confidence"] = round(self.confidence, 4)
+        for key in ("words", "segments", "chars", "marks"):
             spans = getattr(self, key)
             if spans:
                 row[key] = [s.to_dict() for s in spans]
+        if self.alternatives:
+            row["score"] = self.score
+            row["alternatives"] = [attrs.asdict(other) for other in self.alternatives]
         return row
 
     def to_json(self, *, indent: int | None = None) -> str:
@@ -82,9 +101,9 @@ class Transcript:
         return "\n".join(["WEBVTT\n", *cues])
 
     def to_ctm(self) -> str:
-        """NIST CTM: `recording channel start duration word`, one line a word."""
+        """NIST CTM: `recording channel start duration word`, and the confidence where it is known; one line a word."""
         name = _one_field(self.source) or "audio"
-        return "\n".join(f"{name} 1 {w.start:.2f} {w.end - w.start:.2f} {_one_field(w.text)}" for w in self.words)
+        return "\n".join(f"{name} 1 {w.start:.2f} {w.end - w.start:.2f} {_one_field(w.text)}{_sure(w)}" for w in self.words)
 
     def format(self, name: str) -> str:
         """This transcript as `name`, one of `TranscriptFormat`."""
@@ -119,6 +138,10 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     except UnicodeEncodeError:
         return json.dumps(value, indent=indent)
     return text
+
+
+def _sure(word: Span) -> str:
+    return "" if word.confidence is None else f" {word.confidence:.4f}"
 
 
 def _one_field(text: str) -> str:

@@ -108,6 +108,33 @@ class NemoSpec:
         default=(),
         metadata={"help": "the `_target_`s (of a task: the `target`s; of a tokenizer: the `type`s) that it stands for"},
     )
+    refused: Mapping[str, str] = field(
+        factory=dict,
+        converter=_frozen_mapping,
+        metadata={
+            "help": "classes of its kind that neither it nor its plugin's others stand for, with the reason, for the error"
+        },
+    )
+
+
+@frozen(kw_only=True)
+class HuggingFaceSpec:
+    """The names in the JSON files of a Hugging Face model that a component stands for, and the table that maps them."""
+
+    mapping: str = field(
+        validator=_check_target,
+        metadata={
+            "help": "`module:attribute` of a `sonant.mapping.ComponentMapping` (of a task: `sonant.mapping.TaskMapping`); "
+            "imported only when such a model is opened or written"
+        },
+    )
+    names: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "the `architectures` (of a task), `model_type`s (of an encoder), `feature_extractor_type`s (of a "
+            "preprocessor) that it stands for"
+        },
+    )
 
 
 @frozen(kw_only=True)
@@ -148,6 +175,9 @@ class ComponentSpec:
         },
     )
     nemo: NemoSpec | None = field(default=None, metadata={"help": "what it stands for in NeMo's checkpoints, if anything"})
+    huggingface: HuggingFaceSpec | None = field(
+        default=None, metadata={"help": "what it stands for in the models of Hugging Face's transformers, if anything"}
+    )
     parts: tuple[Part, ...] = field(default=(), metadata={"help": "of a task: its sections, in the order they are built"})
     deprecated: str = field(
         default="",
@@ -156,6 +186,12 @@ class ComponentSpec:
             "as before"
         },
     )
+
+    def stands_for(self, form: Literal["nemo", "huggingface"]) -> tuple[str, ...]:
+        """The names of a foreign form that it stands for."""
+        if form == "nemo":
+            return self.nemo.targets if self.nemo is not None else ()
+        return self.huggingface.names if self.huggingface is not None else ()
 
 
 @frozen(kw_only=True)

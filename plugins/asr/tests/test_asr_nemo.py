@@ -11,31 +11,34 @@ import torch
 
 import sonant
 from sonant.errors import CheckpointError
+from sonant.mapping import Converted
 from sonant.nemo.archive import NemoArchive, artifact_name, write_archive
-from sonant.nemo.convert import FromNemo, read_nemo, write_nemo
+from sonant.nemo.convert import read_nemo, write_nemo
 
 CASES = Path(__file__).resolve().parents[3] / "tests" / "nemo-cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.nemo"))
 A, B = CASES / "a.wav", CASES / "b.wav"
 BPE, CHAR, TDT = "fastconformer_ctc_bpe", "conformer_rnnt_char", "fastconformer_tdt_bpe"
 HYBRID = "fastconformer_hybrid_tdt_ctc_bpe"
+STATELESS, HAT, PROMPTED, ENDING = "stateless_rnnt_bpe", "hat_rnnt_char", "prompt_rnnt_bpe", "eou_rnnt_bpe"
+MODULES = "nemo.collections.asr.modules."
 
 Document = dict[str, Any]
 
 
-def read(path: Path) -> tuple[FromNemo, Document]:
+def read(path: Path) -> tuple[Converted, Document]:
     with NemoArchive(path) as archive:
         return read_nemo(archive), archive.config()
 
 
-def members(found: FromNemo) -> dict[str, bytes]:
+def members(found: Converted) -> dict[str, bytes]:
     """The files that its config names, read."""
     tokenizer = found.config.parts["tokenizer"].to_dict()
     sections = list(tokenizer["langs"].values()) if "langs" in tokenizer else [tokenizer]
     return {section["file"]: found.files.read(section["file"]) for section in sections if "file" in section}
 
 
-def assert_equal(ours: FromNemo, theirs: FromNemo) -> None:
+def assert_equal(ours: Converted, theirs: Converted) -> None:
     assert ours.config.to_dict() == theirs.config.to_dict()
     assert members(ours) == members(theirs)
     assert sorted(ours.state) == sorted(theirs.state)
@@ -96,6 +99,28 @@ def test_a_case_without_a_change_can_be_read(changed: Any) -> None:
     assert_equal(read(changed(HYBRID, lambda d: None))[0], read(CASES / f"{HYBRID}.nemo")[0])
 
 
+@pytest.mark.parametrize(
+    ("greedy", "kept"),
+    [
+        ({"max_symbols": 1}, 1),
+        ({"max_symbols_per_step": 2}, 2),
+        ({"max_symbols": 5, "max_symbols_per_step": 2}, 5),
+        ({"max_symbols": None}, 10),
+        ({}, 10),
+    ],
+)
+def test_the_labels_that_a_frame_may_have_are_kept(greedy: Document, kept: int, changed: Any, tmp_path: Path) -> None:
+    path = changed(CHAR, lambda d: d["decoding"].update(greedy=greedy))
+    model = sonant.load(path, device="cpu")
+    assert model.decoder.config.max_symbols == kept
+    assert write_nemo(model.blueprint, model)[0]["decoding"]["greedy"]["max_symbols"] == kept
+    if kept == 1:
+        once = model.transcribe(A, timestamps="char")[0].chars
+        assert len({c.start for c in once}) == len(once)
+        more = model.transcribe(A, search={"name": "transducer_greedy", "max_symbols": 10})[0]
+        assert more.text == sonant.load(CASES / f"{CHAR}.nemo", device="cpu").transcribe(A)[0].text
+
+
 def aggregated(d: Document, **one: Any) -> None:
     d["tokenizer"] = {"type": "agg", "langs": {"en": d["tokenizer"] | one}}
 
@@ -118,9 +143,21 @@ def aggregated(d: Document, **one: Any) -> None:
         (BPE, lambda d: d.update(bogus=1), "does not know: bogus"),
         (CHAR, lambda d: d["decoder"].update(_target_="x.StatelessDecoder"), r"decoder is 'x\.StatelessDecoder'"),
         (CHAR, lambda d: d["joint"].update(_target_="x.SampledRNNTJoint"), r"joint\._target_ is 'x\.SampledRNNTJoint'"),
+        (
+            CHAR,
+            lambda d: (d["joint"].update(num_extra_outputs=2), d["decoding"].update(big_blank_durations=[2, 4])),
+            r"multi-blank transducers \(big_blank_durations \[2, 4\]\) are not supported",
+        ),
         (CHAR, lambda d: d["joint"].update(num_extra_outputs=2), r"joint\.num_extra_outputs is 2 and the durations are"),
         (CHAR, lambda d: d["decoder"].update(blank_as_pad=False), r"decoder\.blank_as_pad is False"),
         (CHAR, lambda d: d["decoder"].update(normalization_mode="layer"), r"decoder\.normalization_mode is 'layer'"),
+        (STATELESS, lambda d: d["decoder"].update(normalization_mode="batch"), r"decoder\.normalization_mode: .*'batch'"),
+        (STATELESS, lambda d: d["decoder"].update(context_size=0), "context_size 0 must be from 1 to half of pred_hidden"),
+        (STATELESS, lambda d: d["decoder"].update(blank_as_pad=True), r"does not know: decoder\.blank_as_pad"),
+        (HAT, lambda d: d["joint"].update(n_samples=3), r"does not know: joint\.n_samples"),
+        (TDT, lambda d: d["joint"].update(_target_=f"{MODULES}HATJoint"), "joint: hat predicts no durations; it is for rnnt"),
+        (PROMPTED, lambda d: d["model_defaults"].pop("prompt_dictionary"), "prompt_dictionary names no language"),
+        (PROMPTED, lambda d: d["model_defaults"].update(num_prompts=3), "must be some, with numbers from 0 to num_prompts - 1"),
         (CHAR, lambda d: d["decoder"]["prednet"].update(rnn_hidden_size=9), r"decoder\.prednet\.rnn_hidden_size is 9"),
         (CHAR, lambda d: d["decoder"]["prednet"].pop("pred_hidden"), r"lacks decoder\.prednet\.pred_hidden"),
         (CHAR, lambda d: d["joint"]["jointnet"].update(activation="gelu"), "activation.*gelu"),
@@ -138,6 +175,55 @@ def test_what_is_not_supported_is_refused_by_name(
 ) -> None:
     with pytest.raises(CheckpointError, match=reason):
         read(changed(name, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda d: d.update(target="nemo.EncDecMultiTalkerRNNTBPEModel"), "hears one of several speakers"),
+        (lambda d: d.update(target="nemo.SpeechEncDecSelfSupervisedModel"), "was trained without text"),
+        (lambda d: d["encoder"].update(_target_=f"{MODULES}RNNEncoder"), "recurrent encoders are not provided"),
+        (lambda d: d["encoder"].update(_target_="nemo.SqueezeformerEncoder"), "NeMo 3.0 has no such class any more"),
+        (lambda d: d["decoder"].update(_target_=f"{MODULES}LSTMDecoder"), "this one is recurrent"),
+    ],
+)
+def test_what_is_left_out_is_refused_with_the_reason(change: Callable[[Document], Any], reason: str, changed: Any) -> None:
+    with pytest.raises(CheckpointError, match=rf"stands for it: .*{reason}.*\. Nothing was imported or run"):
+        read(changed(BPE, change))
+
+
+def test_a_prompt_that_is_switched_off_is_left_out(changed: Any) -> None:
+    """Its model is the one without, and has none of its weights."""
+    path = changed(STATELESS, lambda d: d.update(target=read(CASES / f"{PROMPTED}.nemo")[1]["target"]))
+    assert "prompt" not in read(path)[0].config.parts
+
+
+def test_a_model_that_marks_ends_has_the_tokens_for_them(changed: Any) -> None:
+    path = changed(STATELESS, lambda d: d.update(target=read(CASES / f"{ENDING}.nemo")[1]["target"]))
+    with pytest.raises(CheckpointError, match=r"end_of_utterance: the tokenizer has no token <EOU> and no <EOB>"):
+        sonant.load(path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "sections", "reason"),
+    [
+        (PROMPTED, {"task": {"end_of_utterance": ["<unk>"]}}, "no model with a language prompt and ends of utterances"),
+        (STATELESS, {"task": {"end_of_utterance": ["<unk>"]}}, r"end_of_utterance is \['<unk>'\]; NeMo's models have"),
+        (CHAR, {"prompt": {"name": "language_prompt", "languages": {"auto": 0}}}, "no model with a language prompt of this kind"),
+        (BPE, {"task": {"end_of_utterance": ["<unk>"]}}, "no model with ends of utterances of this kind"),
+    ],
+)
+def test_variants_that_nemo_does_not_have(name: str, sections: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    config = read(CASES / f"{name}.nemo")[0]
+    for file, content in members(config).items():
+        (tmp_path / file).write_bytes(content)
+    values = config.config.to_dict()
+    values["task"] = {**values["task"], **sections.pop("task", {})}
+    for section in values.values():
+        if isinstance(section, dict) and "file" in section:
+            section["file"] = str(tmp_path / section["file"])
+    with pytest.raises(CheckpointError, match=reason):
+        sonant.save(sonant.build(values | sections), tmp_path / "model.nemo")
 
 
 def test_durations_from_the_model_defaults(changed: Any) -> None:

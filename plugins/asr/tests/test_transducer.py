@@ -16,7 +16,8 @@ from sonant.config import fill_section
 from sonant.errors import ConfigError
 from sonant.protocols import Hypothesis
 from sonant_asr.transducer.config import RnntConfig, TdtConfig, TransducerGreedyConfig
-from sonant_asr.transducer.model import Prediction, Transducer
+from sonant_asr.transducer.model import Transducer
+from sonant_asr.transducer.prediction import Prediction
 from sonant_asr.transducer.search import TransducerGreedy
 
 D_IN = 6

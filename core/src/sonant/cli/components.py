@@ -58,6 +58,8 @@ def describe_command(kind: str, name: str, as_json: bool) -> None:
     click.echo(f"{spec.kind} {spec.name} ({component.plugin.label})\n{_doc(component)}\n")
     if spec.nemo and spec.nemo.targets:
         click.echo(f"Stands for NeMo's {', '.join(spec.nemo.targets)}\n")
+    if spec.stands_for("huggingface"):
+        click.echo(f"Stands for Hugging Face's {', '.join(spec.stands_for('huggingface'))}\n")
     if fields:
         printing.table(
             [("field", "type", "default", "meaning"), *((f["name"], f["type"], f["default"], f["help"]) for f in fields)]
@@ -91,5 +93,6 @@ def _default(field: Any) -> str:
     if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
         if field.default.takes_self:
             return "computed"
-        return json.dumps(config.plain(None, None, field.default.factory()), default=str)
+        value = field.default.factory()
+        return "see below" if attrs.has(type(value)) else json.dumps(config.plain(None, None, value), default=str)
     return json.dumps(config.plain(None, None, field.default), default=str)

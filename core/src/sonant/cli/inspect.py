@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def inspect_command(source: str, with_config: bool, with_tensors: bool, registry: str | None, as_json: bool) -> None:
     """Show what a model SOURCE holds: components, tensors, files, licence.
 
-    SOURCE is whatever can be opened (a model folder, a .nemo file, a config file, a model's name), or a .safetensors file.
+    SOURCE is whatever can be opened (a model folder of Sonant or Hugging Face, a .nemo file, a config file, a model's name),
+    or a .safetensors file.
     Nothing is built and no code is run for it; plugins that it needs may be absent, and are named.
 
     \b

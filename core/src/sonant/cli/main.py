@@ -13,6 +13,7 @@ import sonant
 from sonant.cli import printing
 from sonant.cli.components import components_command, describe_command
 from sonant.cli.config import config_group
+from sonant.cli.export import export_command
 from sonant.cli.inspect import inspect_command
 from sonant.cli.models import convert_command, models_command
 from sonant.cli.new_plugin import new_plugin_command
@@ -24,6 +25,7 @@ COMMANDS = [
     config_group,
     convert_command,
     describe_command,
+    export_command,
     inspect_command,
     models_command,
     new_plugin_command,

@@ -73,10 +73,11 @@ def _all_ways(subject: Subject, built: Any, seed: int, training: bool) -> Iterat
     if kind == "decoder" and not training:
         enc, lens = utterances(seed)
         yield Way.of(partial(search_of(built), built), name="read by its search", enc=enc, lens=lens)
-    if kind == "encoder" and not training and getattr(built, "streams", False):
-        feats, lens = samples.batch((24, 17), D_IN, seed=seed)
-        state = built.init_state(len(lens))
-        yield Way(partial(built.step, feats, lens, state, last=True), {"feats": feats, "lens": lens}, "step")
+    if kind in ("preprocessor", "encoder") and not training and getattr(built, "streams", False):
+        name, shape = ("feats", (D_IN,)) if kind == "encoder" else ("wav", ())
+        piece, lens = samples.batch((24, 17), *shape, seed=seed)
+        states = [built.init_state() for _ in lens]
+        yield Way(partial(built.step, piece, lens, states, last=[True, False]), {name: piece, "lens": lens}, "step")
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ _VERSION: Final = re.compile(r"(.+)\.v([0-9]+)")
 
 
 def names_of_its_own(plugin: Plugin) -> None:
-    """No other installed distribution claims a name of its components, kernels, model cards or commands, or a NeMo target."""
+    """No other installed distribution claims a name of its components, kernels, model cards or commands, or a foreign one."""
     owners = defaultdict(set)
     for other in plugins.installed():
         if (other.distribution, other.module) != (plugin.distribution, plugin.module):
@@ -43,6 +43,8 @@ def _claims(plugin: Plugin) -> Iterator[str]:
         yield f"{spec.kind} {spec.name!r}"
         for target in spec.nemo.targets if spec.nemo else ():
             yield f"NeMo's {spec.kind} {target!r}"
+        for name in spec.stands_for("huggingface"):
+            yield f"Hugging Face's {spec.kind} {name!r}"
     for kernel in plugin.kernels:
         yield f"kernel {kernel.op}/{kernel.backend}"
     for names in _cards(plugin).values():

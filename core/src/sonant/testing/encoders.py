@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from sonant.testing import compare, samples
-from sonant.testing.check import Skipped, require
+from sonant.testing import compare, samples, streams
+from sonant.testing.check import require
 from sonant.testing.construction import attributes
 from sonant.testing.subject import D_IN, Subject
 
@@ -66,42 +65,12 @@ def short_recordings(subject: Subject) -> None:
 
 @torch.no_grad()
 def streaming_equals_offline(subject: Subject) -> None:
-    """Fed in pieces of any size, the last one possibly empty, it gives what it gives for the whole."""
+    """Fed in pieces of any size, alone or beside streams that stand elsewhere, it gives what it gives for the whole."""
     built = subject.build()
-    if not getattr(built, "streams", False):
-        raise Skipped("does not stream")
-    count, short = _lens(built)[0], 3 * built.subsampling + 1
-    for total, size in ((count, 1), (count, 7), (count, 2 * built.subsampling), (count, count), (short, short - 1)):
-        _check_stream(built, total, size, flush=False)
-    for total, size in ((count, 7), (short, short)):
-        _check_stream(built, total, size, flush=True)
-
-
-def _check_stream(encoder: Any, total: int, size: int, *, flush: bool) -> None:
-    last = 0 if flush else (total - 1) % size + 1
-    ends = {total, total - last // 2, max(1, total - last)}  # of the last piece, within it, and where it begins
-    feats, lens = samples.batch(sorted(ends, reverse=True), D_IN)
-    whole, frames = encoder(feats, lens)
-    pieces = _stream(encoder, feats, lens, size, flush)
-    counts = [len(piece) for piece in pieces]
-    what = f"{total} frames streamed in pieces of {size}" + (" and an empty last one" if flush else "")
-    require(counts == frames.tolist(), f"{what} give {counts} vectors, and as a whole {frames.tolist()}")
-    for row, valid in enumerate(counts):
-        compare.close(pieces[row], whole[row, :valid], f"{what} give other vectors than as a whole")
-
-
-def _stream(encoder: Any, feats: Tensor, lens: Tensor, size: int, flush: bool) -> list[Tensor]:
-    """What comes out for each row of a batch that is fed `size` frames at a time."""
-    state, total = encoder.init_state(len(lens)), feats.shape[1]
-    rows: list[list[Tensor]] = [[] for _ in lens]
-    starts = list(range(0, total, size)) + [total] * flush
-    for start in starts:
-        piece = feats[:, start : start + size]
-        valid = (lens - start).clamp(0, piece.shape[1])
-        enc, counts, state = encoder.step(piece, valid, state, last=start == starts[-1])
-        for row, vectors, n in zip(rows, enc, counts.tolist(), strict=True):
-            row.append(vectors[:n])
-    return [torch.cat(row) for row in rows]
+    unit = built.subsampling
+    lens = (*_lens(built), 3 * unit + 1)
+    values = [samples.noise(n, D_IN, seed=seed) for seed, n in enumerate(lens)]
+    streams.equal_offline(built, values, (1, 7, 2 * unit, lens[0]), unit)
 
 
 CHECKS = (attributes, shapes_and_lengths, padding_invariance, batch_order, short_recordings, streaming_equals_offline)

@@ -17,10 +17,10 @@ from sonant.testing.subject import D_IN, Subject
 
 Find = Callable[[Tensor, Tensor], Sequence[Hypothesis]]
 LENS: Final = (16, 9, 4)
-_SPREADS: Final = (3.0, 30.0)  # encoder output wide enough for an untrained head to find labels
+SPREADS: Final = (3.0, 30.0)  # encoder output wide enough for an untrained head to find labels
 
 
-def utterances(seed: int = 0, spread: float = _SPREADS[0]) -> tuple[Tensor, Tensor]:
+def utterances(seed: int = 0, spread: float = SPREADS[0]) -> tuple[Tensor, Tensor]:
     """Encoder output `(B, T, D)`, noise and poison behind it, and the lengths `(B,)`."""
     return samples.batch(LENS, D_IN, scale=spread, seed=seed)
 
@@ -77,7 +77,7 @@ def pair(subject: Subject) -> Find:
 def findings(find: Find, batches: int) -> list[list[Hypothesis]]:
     """What is found in so many batches of noise, as wide as it takes to find a label; without any in the widest, that."""
     found: list[list[Hypothesis]] = []
-    for spread in _SPREADS:
+    for spread in SPREADS:
         found = [list(find(*utterances(seed, spread))) for seed in range(batches)]
         if any(getattr(hypothesis, "tokens", True) for batch in found for hypothesis in batch):
             break

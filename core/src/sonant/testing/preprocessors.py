@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sonant.testing import compare, samples
+from sonant.testing import compare, samples, streams
 from sonant.testing.check import require
 from sonant.testing.construction import attributes
 from sonant.testing.subject import Subject
@@ -46,4 +46,14 @@ def short_recordings(subject: Subject) -> None:
         compare.finite(feats, frames, f"recordings of {', '.join(map(str, lens))} samples")
 
 
-CHECKS = (attributes, shapes_and_lengths, padding_invariance, short_recordings)
+@torch.no_grad()
+def streaming_equals_offline(subject: Subject) -> None:
+    """Fed in pieces of any size, alone or beside streams that stand elsewhere, it gives what it gives for the whole."""
+    built = subject.build()
+    unit = int(built.sample_rate / built.frame_rate)
+    lens = (11 * unit + 29, 7 * unit + 18, 4 * unit + 9, unit // 2)
+    values = [_LOUDNESS * samples.noise(n, seed=seed) for seed, n in enumerate(lens)]
+    streams.equal_offline(built, values, (unit // 20 + 1, unit, 3 * unit + 7, lens[0]), unit)
+
+
+CHECKS = (attributes, shapes_and_lengths, padding_invariance, short_recordings, streaming_equals_offline)

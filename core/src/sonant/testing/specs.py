@@ -23,6 +23,7 @@ def loads(subject: Subject) -> None:
     spec = subject.spec
     named = {"target": spec.target, "config": spec.config, "tiny_files": spec.tiny_files}
     named |= {"nemo mapping": spec.nemo.mapping} if spec.nemo else {}
+    named |= {"huggingface mapping": spec.huggingface.mapping} if spec.huggingface else {}
     faults = [fault for what, name in named.items() if name and (fault := _load_fault(what, name))]
     require(not faults, "; ".join(faults))
     config.config_class(subject.component)

@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 
-from sonant_asr.recognizing import chosen_model, exit_if_failed, how_options, model_option, registry_option
+from sonant.cli.headings import CommandWithHeadings
+from sonant_asr.live.options import check, live_options
+from sonant_asr.recognizing import HEADINGS, chosen_model, exit_if_failed, how_options, model_option, registry_option
+from sonant_asr.settings import Settings
 
 
 def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
@@ -23,8 +26,8 @@ def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
     return int(k), int(n)
 
 
-@click.command("transcribe")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.command("transcribe", cls=CommandWithHeadings, headings=HEADINGS)
+@click.argument("paths", nargs=-1, metavar="PATH...")
 @model_option
 @click.option(
     "-f",
@@ -52,7 +55,9 @@ def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
 )
 @registry_option
 @click.option("--overwrite", is_flag=True, help="Transcribe again what the output already holds.")
-def transcribe_command(**options: Any) -> None:
+@live_options
+@click.pass_context
+def transcribe_command(context: click.Context, /, **options: Any) -> None:
     """Write down what is said in recordings.
 
     PATH is an audio file (wav, flac, ogg, mp3, at any rate and with any channels), a folder of them, or a .jsonl manifest with
@@ -67,7 +72,19 @@ def transcribe_command(**options: Any) -> None:
       sonant transcribe talk.wav --format srt > talk.srt
       sonant transcribe recordings/ --output transcripts/ --format json --timestamps word
       sonant transcribe corpus.jsonl --output out.jsonl --shard 1/4
+      sonant transcribe --live
+      ffmpeg -i rtsp://camera/1 -f wav - | sonant transcribe --live -
     """
+    check(context)
+    settings = Settings.of(options | {"model": chosen_model(options["model"])})
+    output = {name: options[name] for name in ("format_name", "output", "overwrite")}
+    if options["live"]:
+        from sonant_asr.live.running import run_live
+
+        source = next(iter(options["paths"]), None)
+        run_live(source, settings, look_ahead=options["look_ahead"], microphone=options["microphone"], **output)
+        return
     from sonant_asr.transcribing import run
 
-    exit_if_failed(run(model=chosen_model(options.pop("model")), **options), "; the others are done")
+    failures = run(options["paths"], settings, timestamps=options["timestamps"], shard=options["shard"], **output)
+    exit_if_failed(failures, "; the others are done")

@@ -7,7 +7,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
-from sonant import ComponentSpec, NemoSpec, Part, hookimpl
+from sonant import ComponentSpec, HuggingFaceSpec, NemoSpec, Part, hookimpl
 
 if TYPE_CHECKING:
     import click
@@ -16,7 +16,23 @@ SONANT_API = 1
 
 _MODELS = "nemo.collections.asr.models."
 _MODULES = "nemo.collections.asr.modules."
-_DECODER_SIZES = {"d_in": "encoder.d_out", "vocab_size": "tokenizer.vocab_size"}
+_UNTAUGHT = "it was trained without text and writes none; it is a beginning for training"
+_GONE = "NeMo 3.0 has no such class any more"
+_REFUSED_MODELS = {
+    "EncDecMultiTalkerRNNTBPEModel": "it hears one of several speakers, and needs a diarizer that says when each of them speaks",
+    "EncDecTransfModelBPE": "its Transformer decoder is of the form before Canary's, without prompts",
+    "ConfidenceEnsembleModel": "it is several models in one; open each of them",
+    **dict.fromkeys(
+        ("SpeechEncDecSelfSupervisedModel", "EncDecMaskedTokenPredModel", "EncDecDenoiseMaskedTokenPredModel"), _UNTAUGHT
+    ),
+    **dict.fromkeys(("SLUIntentSlotBPEModel", "ASRWithTTSModel"), _GONE),
+}
+_REFUSED_DECODERS = {
+    "LSTMDecoder": "heads of CTC are a linear layer here, and this one is recurrent",
+    **dict.fromkeys(("RNNTDecoderJointSSL", "ConvASRDecoderReconstruction", "MultiSoftmaxDecoder"), _UNTAUGHT),
+}
+_OF_TRANSFORMERS = ("ParakeetForCTC", "ParakeetForRNNT", "ParakeetForTDT", "NemotronAsrStreamingForRNNT")
+_DECODER_SIZES = {"d_in": "encoder.d_out", "vocab_size": "tokenizer.vocab_size", "tokenizer": "tokenizer"}
 
 
 def _task() -> ComponentSpec:
@@ -31,8 +47,16 @@ def _task() -> ComponentSpec:
             Part(key="augmentation", kind="augmentation", required=False, help="changes features in training"),
             Part(key="tokenizer", kind="tokenizer", help="text to ids and back"),
             Part(key="encoder", kind="encoder", sizes={"d_in": "preprocessor.d_out"}, help="features to vectors"),
+            Part(
+                key="prompt",
+                kind="encoder",
+                required=False,
+                sizes={"d_in": "encoder.d_out"},
+                help="tells the vectors what is asked",
+            ),
             Part(key="decoder", kind="decoder", sizes=_DECODER_SIZES, help="vectors to label scores"),
             Part(key="aux_decoder", kind="decoder", required=False, sizes=_DECODER_SIZES, help="a second head, as hybrids have"),
+            *_aligner(),
             Part(
                 key="search",
                 kind="search",
@@ -50,14 +74,52 @@ def _task() -> ComponentSpec:
                 f"{_MODELS}rnnt_bpe_models.EncDecRNNTBPEModel",
                 f"{_MODELS}hybrid_rnnt_ctc_models.EncDecHybridRNNTCTCModel",
                 f"{_MODELS}hybrid_rnnt_ctc_bpe_models.EncDecHybridRNNTCTCBPEModel",
+                f"{_MODELS}aed_multitask_models.EncDecMultiTaskModel",
+                f"{_MODELS}rnnt_bpe_models_prompt.EncDecRNNTBPEModelWithPrompt",
+                f"{_MODELS}hybrid_rnnt_ctc_bpe_models_prompt.EncDecHybridRNNTCTCBPEModelWithPrompt",
+                f"{_MODELS}asr_eou_models.EncDecRNNTBPEEOUModel",
+                f"{_MODELS}asr_eou_models.EncDecHybridRNNTCTCBPEEOUModel",
             ),
+            refused=_REFUSED_MODELS,
         ),
+        huggingface=HuggingFaceSpec(mapping="sonant_asr.recognizer.huggingface:MAPPING", names=_OF_TRANSFORMERS),
     )
+
+
+def _aligner() -> tuple[Part, ...]:
+    """A second model, with a CTC head, that finds the times of the words another head wrote."""
+    at = "aligner_"
+    sizes = {"d_in": f"{at}encoder.d_out", "vocab_size": f"{at}tokenizer.vocab_size"}
+    return (
+        Part(
+            key=f"{at}preprocessor", kind="preprocessor", required=False, help="of a second model, that finds the times of words"
+        ),
+        Part(key=f"{at}tokenizer", kind="tokenizer", required=False, help="its tokenizer"),
+        Part(key=f"{at}encoder", kind="encoder", required=False, sizes={"d_in": f"{at}preprocessor.d_out"}, help="its encoder"),
+        Part(key=f"{at}decoder", kind="decoder", required=False, sizes=sizes, help="its head, ctc"),
+    )
+
+
+def _prompts() -> list[ComponentSpec]:
+    return [
+        ComponentSpec(
+            kind="encoder",
+            name="language_prompt",
+            target="sonant_asr.language_prompt.model:LanguagePrompt",
+            config="sonant_asr.language_prompt.config:LanguagePromptConfig",
+            doc="Behind an encoder, in the section `prompt`: tells its vectors which language to write.",
+            tiny={"languages": {"auto": 0, "en": 1, "de": 2}, "num_prompts": 4},
+            nemo=NemoSpec(mapping="sonant_asr.language_prompt.nemo:MAPPING", targets=("prompt_kernel",)),
+        )
+    ]
 
 
 def _decoders() -> list[ComponentSpec]:
     transducer = NemoSpec(
-        mapping="sonant_asr.transducer.nemo:MAPPING", targets=(f"{_MODULES}RNNTDecoder", f"{_MODULES}rnnt.RNNTDecoder")
+        mapping="sonant_asr.transducer.nemo:MAPPING",
+        targets=tuple(
+            f"{_MODULES}{module}{name}" for name in ("RNNTDecoder", "StatelessTransducerDecoder") for module in ("", "rnnt.")
+        ),
     )
     tiny = {"pred_hidden": 16, "joint_hidden": 24}
     return [
@@ -68,8 +130,11 @@ def _decoders() -> list[ComponentSpec]:
             config="sonant_asr.ctc.config:CtcConfig",
             doc="Connectionist temporal classification: one linear layer, blank last (Graves et al., 2006).",
             nemo=NemoSpec(
-                mapping="sonant_asr.ctc.nemo:MAPPING", targets=(f"{_MODULES}ConvASRDecoder", f"{_MODULES}conv_asr.ConvASRDecoder")
+                mapping="sonant_asr.ctc.nemo:MAPPING",
+                targets=(f"{_MODULES}ConvASRDecoder", f"{_MODULES}conv_asr.ConvASRDecoder"),
+                refused=_REFUSED_DECODERS,
             ),
+            huggingface=HuggingFaceSpec(mapping="sonant_asr.ctc.huggingface:MAPPING", names=("parakeet_ctc",)),
         ),
         ComponentSpec(
             kind="decoder",
@@ -79,6 +144,10 @@ def _decoders() -> list[ComponentSpec]:
             doc="Recurrent neural network transducer: prediction and joint networks (Graves, 2012).",
             tiny=tiny,
             nemo=transducer,
+            huggingface=HuggingFaceSpec(
+                mapping="sonant_asr.transducer.huggingface:MAPPING",
+                names=("parakeet_rnnt", "parakeet_tdt", "nemotron_asr_streaming"),
+            ),
         ),
         ComponentSpec(
             kind="decoder",
@@ -88,6 +157,17 @@ def _decoders() -> list[ComponentSpec]:
             doc="Token-and-duration transducer: also predicts how many frames to skip (Xu et al., 2023).",
             tiny=tiny,
             nemo=NemoSpec(mapping="sonant_asr.transducer.nemo:MAPPING"),
+            huggingface=HuggingFaceSpec(mapping="sonant_asr.transducer.huggingface:MAPPING"),
+        ),
+        ComponentSpec(
+            kind="decoder",
+            name="aed",
+            target="sonant_asr.aed.model:AedHead",
+            config="sonant_asr.aed.config:AedConfig",
+            doc="Attention encoder-decoder: a Transformer that is told what to write, as Canary (Puvvada et al., 2024).",
+            tiny={"d_model": 24, "n_layers": 2, "n_heads": 2, "d_ff": 32, "max_positions": 64}
+            | {"transf_encoder_layers": 1, "transf_encoder_heads": 2, "transf_encoder_d_ff": 32, "prompt_format": "none"},
+            nemo=NemoSpec(mapping="sonant_asr.aed.nemo:MAPPING", targets=(f"{_MODULES}transformer.get_nemo_transformer",)),
         ),
     ]
 
@@ -103,10 +183,45 @@ def _searches() -> list[ComponentSpec]:
         ),
         ComponentSpec(
             kind="search",
+            name="ctc_beam",
+            target="sonant_asr.ctc.beam:CtcBeam",
+            config="sonant_asr.ctc.config:CtcBeamConfig",
+            doc="Prefix beam search over frames (Graves and Jaitly, 2014), batched.",
+        ),
+        ComponentSpec(
+            kind="search",
             name="transducer_greedy",
             target="sonant_asr.transducer.search:TransducerGreedy",
             config="sonant_asr.transducer.config:TransducerGreedyConfig",
             doc="The best label at every step, batched by label looping (Bataev et al., 2024); for rnnt and tdt.",
+        ),
+        ComponentSpec(
+            kind="search",
+            name="transducer_beam",
+            target="sonant_asr.transducer.beam:TransducerBeam",
+            config="sonant_asr.transducer.config:TransducerBeamConfig",
+            doc="Batched beam search, all hypotheses a step at a time (Saon et al., 2020); for rnnt and tdt.",
+        ),
+        ComponentSpec(
+            kind="search",
+            name="transducer_maes",
+            target="sonant_asr.transducer.maes:TransducerMaes",
+            config="sonant_asr.transducer.config:TransducerMaesConfig",
+            doc="Modified adaptive expansion search, frame by frame (Kim et al., 2020); for rnnt and tdt.",
+        ),
+        ComponentSpec(
+            kind="search",
+            name="aed_greedy",
+            target="sonant_asr.aed.search:AedGreedy",
+            config="sonant_asr.aed.config:AedGreedyConfig",
+            doc="The best token at every step, until the one that ends a text.",
+        ),
+        ComponentSpec(
+            kind="search",
+            name="aed_beam",
+            target="sonant_asr.aed.search:AedBeam",
+            config="sonant_asr.aed.config:AedBeamConfig",
+            doc="The best of several texts that are written side by side, token by token (beam search).",
         ),
     ]
 
@@ -123,6 +238,7 @@ def _tokenizers() -> list[ComponentSpec]:
             tiny={"file": "tiny.model"},
             tiny_files="sonant_asr.tokenizers.tiny:files",
             nemo=NemoSpec(mapping=f"{nemo}:SENTENCEPIECE", targets=("bpe",)),
+            huggingface=HuggingFaceSpec(mapping="sonant_asr.tokenizers.huggingface:SENTENCEPIECE", names=("tokenizer.json",)),
         ),
         ComponentSpec(
             kind="tokenizer",
@@ -147,7 +263,7 @@ def _tokenizers() -> list[ComponentSpec]:
 
 @hookimpl
 def sonant_components() -> Iterable[ComponentSpec]:
-    return [_task(), *_decoders(), *_searches(), *_tokenizers()]
+    return [_task(), *_decoders(), *_searches(), *_tokenizers(), *_prompts()]
 
 
 @hookimpl

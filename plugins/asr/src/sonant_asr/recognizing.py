@@ -20,6 +20,21 @@ registry_option = click.option(
     "--registry", type=click.Path(exists=True, dir_okay=False), default=None, help="A file of model cards beside the packaged."
 )
 
+_PROMPT = (
+    click.option("--source-lang", default=None, metavar="LANG", help="The language spoken, as en; for models that are told."),
+    click.option("--target-lang", default=None, metavar="LANG", help="The language to write, as de: another one translates."),
+    click.option(
+        "--task",
+        type=click.Choice(["transcribe", "translate"]),
+        default=None,
+        help="What to write. Default: a translation, if the languages differ.",
+    ),
+    click.option("--punctuation/--no-punctuation", default=None, help="Write punctuation and capitals. Default: the model's."),
+    click.option("--itn/--no-itn", default=None, help="Write numbers and abbreviations as people do. Default: the model's."),
+    click.option("--diarize/--no-diarize", default=None, help="Let the model write who speaks. Default: the model's."),
+    click.option("--context", default=None, metavar="TEXT", help="Text that came before, which the model continues."),
+)
+
 _HOW = (
     click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Most recordings in one pass."),
     click.option("--batch-seconds", type=float, default=None, help="Most seconds of audio in one pass, padding included."),
@@ -34,9 +49,46 @@ _HOW = (
     click.option(
         "--channel", type=click.IntRange(0), default=None, help="The channel to hear, from 0. Default: the average of all."
     ),
+    *_PROMPT,
     click.option("--decoder", default=None, help="The head of a hybrid model: ctc, rnnt or tdt. Default: its main one."),
     click.option("--search", default=None, help="How labels are found: the name of a search component. Default: the head's own."),
+    click.option("--beam", type=click.IntRange(1), default=None, help="Search with so many hypotheses instead of greedily."),
+    click.option("--boost", default=None, metavar="WORDS", help="Phrases to favour, separated by commas, as the model spells."),
+    click.option(
+        "--boost-file",
+        type=click.Path(exists=True, dir_okay=False),
+        default=None,
+        help="Phrases to favour, one on each line; a number behind a tab is the phrase's own weight.",
+    ),
+    click.option("--boost-weight", type=float, default=None, help="Of the phrases. Default: 1."),
+    click.option(
+        "--lm",
+        type=click.Path(exists=True, dir_okay=False),
+        default=None,
+        help="An n-gram language model over the model's tokens: ARPA, also gzipped, or KenLM's binary format.",
+    ),
+    click.option("--lm-weight", type=float, default=None, help="Of the language model. Default: 0.3."),
+    click.option("--confidence", is_flag=True, help="Say how sure the model is of each word, in json, jsonl and ctm."),
+    click.option(
+        "--chunking",
+        default=None,
+        metavar="MODE",
+        help="How long recordings are heard: auto, full, local, chunks or chunks:SECONDS. Default: auto, by length and memory.",
+    ),
 )
+
+
+HEADINGS = {
+    "How words are found": (
+        *("decoder", "search", "beam", "boost", "boost_file", "boost_weight", "lm", "lm_weight", "confidence", "channel"),
+    ),
+    "Of models that are told what to write": (
+        *("source_lang", "target_lang", "task", "punctuation", "itn", "diarize", "context"),
+    ),
+    "How it runs": ("batch_size", "batch_seconds", "chunking", "device", "dtype", "threads", "shard", "registry"),
+    "While it is spoken": ("live", "look_ahead", "microphone"),
+}
+"""Of the help, with the options below each."""
 
 
 def how_options(command: Callable[..., Any]) -> Callable[..., Any]:

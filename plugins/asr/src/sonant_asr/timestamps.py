@@ -24,28 +24,35 @@ from attrs import evolve, frozen
 
 from sonant.protocols import Hypothesis, Tokenizer
 from sonant.results import Span
+from sonant_asr.confidence.measures import aggregate
 
 _SPACES = (" ", "_", "▁")
 
 
 @frozen
 class Timestamps:
-    """The spans of one utterance, in seconds. `chars` has one span a token, also for tokens without text."""
+    """The spans of one utterance, in seconds. `chars` has one span a token, also for tokens without text.
+
+    `token_confidence` is that of the tokens that make the words, without separators.
+    """
 
     chars: tuple[Span, ...] = ()
     words: tuple[Span, ...] = ()
     segments: tuple[Span, ...] = ()
+    token_confidence: tuple[float, ...] = ()
 
 
 @frozen
 class _Piece:
-    """Some text and the encoder frames it spans. `token` is the token as it is written, where the text is one token."""
+    """Some text and the encoder frames it spans. `token` is the token as it is written, where the text is one token; `sure` is
+    how sure the search was of its tokens, if it says so."""
 
     text: str
     start: int
     end: int
     id: int = -1
     token: str = ""
+    sure: tuple[float, ...] = ()
 
 
 @frozen
@@ -65,12 +72,14 @@ def timestamps(
     word_separator: str = " ",
     segment_separators: Sequence[str] = (".", "!", "?"),
     segment_gap: int | None = None,
+    aggregation: str = "min",
 ) -> Timestamps:
     """The characters or tokens, words and segments of `hypothesis`, which was found with a head of `family`.
 
     `frame_seconds` is how long an encoder frame lasts. A word that is or ends with one of `segment_separators` ends
     a segment; with `segment_gap`, so do that many silent frames, and then a separator counts only at a segment's
-    first word, as in NeMo. `tokenizer.decode` must not strip spaces where a token is a character.
+    first word, as in NeMo. `tokenizer.decode` must not strip spaces where a token is a character. `aggregation` makes one of the
+    confidences of a span's tokens, where the hypothesis has any.
     """
     vocabulary = _vocabulary(tuple(tokenizer.pieces(range(tokenizer.vocab_size))))
     pieces = _pieces(hypothesis, tokenizer)
@@ -80,22 +89,45 @@ def timestamps(
     segments = _segments(words, tuple(segment_separators), segment_gap)
 
     def spans(found: Sequence[_Piece]) -> tuple[Span, ...]:
-        return tuple(Span(p.text, p.start * frame_seconds, p.end * frame_seconds) for p in found)
+        return tuple(
+            Span(p.text, p.start * frame_seconds, p.end * frame_seconds, aggregate(p.sure, aggregation) if p.sure else None)
+            for p in found
+        )
 
-    return Timestamps(spans(pieces), spans(words), spans(segments))
+    sure = tuple(number for word in words for number in word.sure)
+    return Timestamps(spans(pieces), spans(words), spans(segments), sure)
 
 
-def ctc_spans(frame_ids: Sequence[int], blank: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def ctc_spans(
+    frame_ids: Sequence[int], blank: int, *, first: int = 0, last: int | None = None, end: int | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Tokens, starts and ends from the best id of every frame: repeats merged, blanks dropped.
 
     A span runs from where the token before was first seen to where this one is first seen, so that a token's own
     repeats, and the blanks behind it, count for the token after it.
+
+    In the middle of a recording, `first` is the number of the first frame, `last` the id of the frame before it, and `end` where
+    the token before was first seen, if there was one.
     """
-    before = [blank, *frame_ids[:-1]]
-    ends = tuple(t for t, (token, last) in enumerate(zip(frame_ids, before, strict=False)) if token not in (blank, last))
-    tokens = tuple(frame_ids[t] for t in ends)
-    starts = (max(0, ends[0] - 1), *ends[:-1]) if ends else ()
-    return tokens, starts, ends
+    before = [blank if last is None else last, *frame_ids[:-1]]
+    seen = [t for t, (token, last) in enumerate(zip(frame_ids, before, strict=False)) if token not in (blank, last)]
+    ends = tuple(first + t for t in seen)
+    starts = (max(0, ends[0] - 1) if end is None else end, *ends[:-1]) if ends else ()
+    return tuple(frame_ids[t] for t in seen), starts, ends
+
+
+def settled(hypothesis: Hypothesis, tokenizer: Tokenizer, word_separator: str = " ") -> int:
+    """How many tokens, from the first on, make words that no token to come can change: those before the last word."""
+    vocabulary = _vocabulary(tuple(tokenizer.pieces(range(tokenizer.vocab_size))))
+    pieces = _pieces(hypothesis, tokenizer)
+    for i in reversed(range(len(pieces))):
+        is_mark = pieces[i].text in vocabulary.marks and pieces[i].text != word_separator
+        if not is_mark and _begins_word(pieces, i, vocabulary, word_separator):
+            # Behind a separator there may be a mark yet, which joins the word before it.
+            first = next((p.text for p in pieces[i:] if p.text not in ("", word_separator)), None)
+            if first is not None and first not in vocabulary.marks:
+                return i
+    return 0
 
 
 def punctuation(tokenizer: Tokenizer) -> frozenset[str]:
@@ -117,8 +149,10 @@ def _is_special(token: str) -> bool:
 
 def _pieces(hypothesis: Hypothesis, tokenizer: Tokenizer) -> list[_Piece]:
     written = tokenizer.pieces(hypothesis.tokens)
-    rows = zip(hypothesis.tokens, written, hypothesis.starts, hypothesis.ends, strict=True)
-    return [_Piece(tokenizer.decode([id]), start, end, id, token) for id, token, start, end in rows]
+    known = hypothesis.token_confidence
+    sure = [(number,) for number in known] if known else [()] * len(written)
+    rows = zip(hypothesis.tokens, written, hypothesis.starts, hypothesis.ends, sure, strict=True)
+    return [_Piece(tokenizer.decode([id]), start, end, id, token, numbers) for id, token, start, end, numbers in rows]
 
 
 def _refine_ctc(pieces: list[_Piece], marks: Collection[str]) -> list[_Piece]:
@@ -151,7 +185,7 @@ def _words(
 
     def close(end: int) -> None:
         if word:
-            words.append(_Piece(decode([p.id for p in word]), start, end))
+            words.append(_Piece(decode([p.id for p in word]), start, end, sure=_sure(word)))
             word.clear()
 
     for i, piece in enumerate(pieces):
@@ -164,7 +198,8 @@ def _words(
         elif is_mark and words and not word:
             # Behind a separator: the word that it follows is closed already.
             last = words[-1]
-            words[-1] = evolve(last, text=last.text.removesuffix(" ") + piece.text, end=piece.end)
+            text = last.text.removesuffix(" ") + piece.text
+            words[-1] = evolve(last, text=text, end=piece.end, sure=last.sure + piece.sure)
         else:
             if not word:
                 start = piece.start
@@ -177,6 +212,10 @@ def _words(
         # Separators before the first word count for it.
         words[0] = evolve(words[0], start=pieces[0].start)
     return words
+
+
+def _sure(pieces: Sequence[_Piece]) -> tuple[float, ...]:
+    return tuple(number for piece in pieces for number in piece.sure)
 
 
 def _begins_word(pieces: Sequence[_Piece], i: int, vocabulary: _Vocabulary, separator: str) -> bool:
@@ -201,7 +240,7 @@ def _segments(words: Sequence[_Piece], separators: tuple[str, ...], gap: int | N
     def close() -> None:
         if segment:
             text = " ".join(word.text for word in segment)
-            segments.append(_Piece(text, segment[0].start, segment[-1].end))
+            segments.append(_Piece(text, segment[0].start, segment[-1].end, sure=_sure(segment)))
             segment.clear()
 
     for word in words:

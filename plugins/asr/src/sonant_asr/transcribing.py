@@ -16,31 +16,24 @@ from sonant.errors import AudioError, ConfigError
 from sonant.inputs import Item
 from sonant.results import Failure
 from sonant_asr.recognizing import say_what_is_done
+from sonant_asr.settings import Settings
 
 _NEEDED_BY_FORMAT = {"srt": "segment", "vtt": "segment", "ctm": "word"}
 
 
 def run(
-    *,
     paths: Sequence[str],
-    model: str,
+    settings: Settings,
+    *,
     format_name: str | None,
     output: str | None,
     timestamps: str | None,
-    batch_size: int,
-    batch_seconds: float | None,
-    device: str,
-    dtype: str,
-    threads: int | None,
-    channel: int | None,
-    decoder: str | None,
-    search: str | None,
     shard: tuple[int, int],
-    registry: str | None,
     overwrite: bool,
 ) -> list[Failure]:
     """Transcribe `paths`; returns the recordings that failed."""
     format_name = format_name or _format_of(output)
+    arguments = settings.transcribing()
     found, failures = _expand(paths)
     sink = outputs.open_sink(output, format_name, found, shard, overwrite=overwrite)
     items = found[shard[0] - 1 :: shard[1]]
@@ -50,18 +43,9 @@ def run(
         return failures
     whole = False
     try:
-        recognizer = open_recognizer(model, device=device, dtype=dtype, threads=threads, registry=registry)
-        results = recognizer.transcribe(
-            todo,
-            timestamps=timestamps or _NEEDED_BY_FORMAT.get(format_name),
-            batch_size=batch_size,
-            batch_seconds=batch_seconds,
-            channel=channel,
-            decoder=decoder,
-            search=search,
-            stream=True,
-            on_error="return",
-        )
+        recognizer = open_recognizer(settings)
+        wanted = timestamps or _NEEDED_BY_FORMAT.get(format_name)
+        results = recognizer.transcribe(todo, timestamps=wanted, **arguments, stream=True, on_error="return")
         for item, result in zip(todo, tqdm(results, total=len(todo), unit="file", disable=None), strict=True):
             if isinstance(result, Failure):
                 failures.append(result)
@@ -73,15 +57,16 @@ def run(
     return failures
 
 
-def open_recognizer(model: str, *, device: str, dtype: str, threads: int | None, registry: str | None) -> Any:
+def open_recognizer(settings: Settings) -> Any:
     """The model that was named, with the CPU threads it is given.
 
     Raises:
         ConfigError: it does not transcribe.
     """
-    if threads or "OMP_NUM_THREADS" not in os.environ:  # what a launcher such as torchrun set is left alone
-        torch.set_num_threads(threads or _usable_cpus())
-    recognizer = sonant.load(model, device=device, dtype=dtype, registry=registry)
+    if settings.threads or "OMP_NUM_THREADS" not in os.environ:  # what a launcher such as torchrun set is left alone
+        torch.set_num_threads(settings.threads or _usable_cpus())
+    model = settings.model
+    recognizer = sonant.load(model, device=settings.device, dtype=settings.dtype, registry=settings.registry)
     if not hasattr(recognizer, "transcribe"):
         raise ConfigError(f"{model} is a {type(recognizer).__name__}, which does not transcribe: name a recognizer with --model")
     return recognizer

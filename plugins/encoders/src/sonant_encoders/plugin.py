@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sonant import ComponentSpec, KernelSpec, NemoSpec, hookimpl
+from sonant import ComponentSpec, HuggingFaceSpec, KernelSpec, NemoSpec, hookimpl
 
 SONANT_API = 1
 
@@ -19,6 +19,19 @@ _BLOCKS = [
     {"filters": 16, "kernel": 7, "repeat": 2, "separable": True, "residual": True, "se": True},
     {"filters": 24, "kernel": 1},
 ]
+_ADAPTED = "adapters are weights beside the encoder's own, and are not read; merge or remove them in NeMo"
+_REFUSED = {
+    "ParallelConvASREncoder": "convolutional blocks side by side are not provided",
+    "RNNEncoder": "recurrent encoders are not provided",
+    "SqueezeformerEncoder": "NeMo 3.0 has no such class any more",
+    **dict.fromkeys(
+        ("ConvFeatureEncoder", "Wav2VecTransformerEncoder"), "wav2vec encoders, on samples in place of features, are not provided"
+    ),
+    **dict.fromkeys(("ConformerEncoderAdapter", "ConvASREncoderAdapter"), _ADAPTED),
+    **dict.fromkeys(
+        ("ConformerMultiLayerFeatureExtractor", "ConformerMultiLayerFeaturePreprocessor"), "it gives what several layers hear"
+    ),
+}
 _KERNELS = "sonant_encoders.kernels.rel_pos_attention"
 
 
@@ -48,6 +61,10 @@ def sonant_components() -> Iterable[ComponentSpec]:
                     "nemo.collections.asr.modules.conformer_encoder.ConformerEncoder",
                 ),
             ),
+            huggingface=HuggingFaceSpec(
+                mapping="sonant_encoders.conformer.huggingface:MAPPING",
+                names=("parakeet_encoder", "nemotron_asr_streaming_encoder"),
+            ),
         ),
         ComponentSpec(
             kind="encoder",
@@ -56,6 +73,21 @@ def sonant_components() -> Iterable[ComponentSpec]:
             config="sonant_encoders.transformer.config:TransformerConfig",
             doc="Transformer encoder with sinusoidal positions, pre- or post-norm (Vaswani et al., 2017).",
             tiny={"n_layers": 2, "d_model": 32, "n_heads": 4, "subsampling_conv_channels": 8},
+        ),
+        ComponentSpec(
+            kind="encoder",
+            name="stacking_transformer",
+            target="sonant_encoders.stacking_transformer.model:StackingTransformer",
+            config="sonant_encoders.stacking_transformer.config:StackingTransformerConfig",
+            doc="Pre-norm Transformer on stacked frames, with relative positions (Dai et al., 2019), absolute ones or none.",
+            tiny={"n_layers": 2, "d_model": 32, "n_heads": 4, "qk_norm": True},
+            nemo=NemoSpec(
+                mapping="sonant_encoders.stacking_transformer.nemo:MAPPING",
+                targets=(
+                    "nemo.collections.asr.modules.TransformerEncoder",
+                    "nemo.collections.asr.modules.transformer_encoder.TransformerEncoder",
+                ),
+            ),
         ),
         ComponentSpec(
             kind="encoder",
@@ -70,6 +102,7 @@ def sonant_components() -> Iterable[ComponentSpec]:
                     "nemo.collections.asr.modules.ConvASREncoder",
                     "nemo.collections.asr.modules.conv_asr.ConvASREncoder",
                 ),
+                refused=_REFUSED,
             ),
         ),
     ]

@@ -172,14 +172,33 @@ class FailsOnNothing(WholeMean):
 
 
 class ForgetsBetweenPieces(RunningMean):
-    def step(self, feats, lens, state, *, last=False):
-        out, frames, (pending, total, count) = super().step(feats, lens, state, last=last)
-        return out, frames, (pending, torch.zeros_like(total), count)
+    def step(self, feats, lens, states, *, last):
+        out, frames, states = super().step(feats, lens, states, last=last)
+        return out, frames, [(pending, torch.zeros_like(total), count) for pending, total, count in states]
 
 
 class LosesTheLastPiece(RunningMean):
-    def step(self, feats, lens, state, *, last=False):
-        return super().step(feats, lens, state, last=False)
+    def step(self, feats, lens, states, *, last):
+        return super().step(feats, lens, states, last=[False] * len(states))
+
+
+class MixesStreams(RunningMean):
+    def step(self, feats, lens, states, *, last):
+        longest = max(state[2] for state in states)
+        return super().step(feats, lens, [(pending, total, longest) for pending, total, _ in states], last=last)
+
+
+class WritesStates(RunningMean):
+    def step(self, feats, lens, states, *, last):
+        copies = [(pending, total.clone(), count) for pending, total, count in states]
+        for state in states:
+            state[1].zero_()
+        return super().step(feats, lens, copies, last=last)
+
+
+class NeedsTooMuch(RunningMean):
+    def needs(self, state):
+        return 2
 
 
 class WritesFeatures(RunningMean):
@@ -189,9 +208,9 @@ class WritesFeatures(RunningMean):
 
 
 class WritesWhileStreaming(RunningMean):
-    def step(self, feats, lens, state, *, last=False):
+    def step(self, feats, lens, states, *, last):
         feats.masked_fill_(~lengths.mask(lens, feats.shape[1])[..., None], 0.0)
-        return super().step(feats, lens, state, last=last)
+        return super().step(feats, lens, states, last=last)
 
 
 class WritesLengths(RunningMean):

@@ -19,18 +19,24 @@ class WrongFrameRate(Blocks):
 
 
 class Int32Lengths(Blocks):
+    streams = False
+
     def forward(self, wav, lens):
         feats, frames = super().forward(wav, lens)
         return feats, frames.int()
 
 
 class NormalizesPadding(Blocks):
+    streams = False
+
     def forward(self, wav, lens):
         feats, frames = super().forward(wav, lens)
         return feats - feats.mean(1, keepdim=True), frames
 
 
 class OneFrameDeviation(Blocks):
+    streams = False
+
     def forward(self, wav, lens):
         feats, frames = super().forward(wav, lens)
         for row, n in zip(feats, frames, strict=True):
@@ -39,11 +45,20 @@ class OneFrameDeviation(Blocks):
         return feats, frames
 
 
+class LosesTheLastBlock(Blocks):
+    def step(self, wav, lens, states, *, last):
+        return super().step(wav, lens, states, last=[False] * len(states))
+
+
 class WritesSamples(Blocks):
+    streams = False
+
     def forward(self, wav, lens):
         return super().forward(wav.clamp_(-0.1, 0.1), lens)
 
 
 class Deaf(Blocks):
+    streams = False
+
     def forward(self, wav, lens):
         return super().forward(torch.ones_like(wav), lens)

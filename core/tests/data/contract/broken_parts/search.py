@@ -6,7 +6,7 @@ import sys
 
 import attrs
 import torch
-from good_parts.search import Best
+from good_parts.search import Best, Piecewise
 
 from sonant.protocols import Hypothesis
 
@@ -41,7 +41,7 @@ class FindsBlanks(Best):
 
 class PlainTuples(Best):
     def read(self, labels, blank):
-        return Plain(*attrs.astuple(super().read(labels, blank)))
+        return Plain(*attrs.astuple(super().read(labels, blank))[:4])
 
 
 @attrs.frozen
@@ -91,6 +91,37 @@ class InfiniteScore(Best):
 class WritesVectors(Best):
     def __call__(self, decoder, enc, lens):
         return super().__call__(decoder, enc.clamp_(-2, 2), lens)
+
+
+class ForgetsThePosition(Piecewise):
+    def step(self, decoder, enc, lens, states):
+        return super().step(decoder, enc, lens, [0] * len(states))
+
+
+class OnePosition(Piecewise):
+    def step(self, decoder, enc, lens, states):
+        found, after = super().step(decoder, enc, lens, [max(states)] * len(states))
+        return found, after
+
+
+class WritesItsState(Piecewise):
+    def init_state(self, decoder):
+        return [0]
+
+    def step(self, decoder, enc, lens, states):
+        found, after = super().step(decoder, enc, lens, [state[0] for state in states])
+        for state, n in zip(states, after, strict=True):
+            state[0] = n
+        return found, list(states)
+
+
+class ScoresTwice(Piecewise):
+    def read(self, labels, blank):
+        found = super().read(labels, blank)
+        return attrs.evolve(found, score=float(len(found.tokens)))
+
+    def later(self, found, frames):
+        return attrs.evolve(super().later(found, frames), score=2 * found.score)
 
 
 class Exits(Best):

@@ -28,27 +28,39 @@ class RunningMean(nn.Module):
         feats = functional.pad(feats, (0, 0, 0, feats.shape[1] % 2))
         return self.enter(feats.unflatten(1, (-1, 2)).flatten(2)), (lens + 1) // 2
 
-    def finish(self, x, total, count):
-        sums = x.cumsum(1) + total[:, None]
-        counts = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None] + count
-        return self.leave(torch.tanh(x + (sums / counts).to(x.dtype))), sums
+    def finish(self, x, totals, counts):
+        sums = x.cumsum(1) + totals[:, None]
+        counts = torch.arange(1, x.shape[1] + 1, device=x.device) + counts[:, None]
+        return self.leave(torch.tanh(x + (sums / counts[..., None]).to(x.dtype))), sums
 
     def forward(self, feats, lens):
         x, lens = self.pairs(feats, lens)
-        return self.finish(x, x.new_zeros(len(x), self.d_out), 0)[0], lens
+        return self.finish(x, x.new_zeros(len(x), self.d_out), lens.new_zeros(len(x)))[0], lens
 
-    def init_state(self, batch):
-        return torch.zeros(batch, 0, self.d_in), torch.zeros(batch, self.d_out), 0
+    def init_state(self):
+        return torch.zeros(0, self.d_in), torch.zeros(self.d_out), 0  # features without a partner, sum and number of frames
 
-    def step(self, feats, lens, state, *, last=False):
-        pending, total, count = state
-        feats = torch.cat([pending, feats], dim=1)
-        lens = lens + pending.shape[1]
-        ready = feats.shape[1] if last else feats.shape[1] // 2 * 2
-        x, frames = self.pairs(feats[:, :ready], lens.clamp(max=ready))
-        out, sums = self.finish(x, total, count)
-        total = sums[:, -1] if x.shape[1] else total
-        return out, frames, (feats[:, ready:], total, count + x.shape[1])
+    def chunk(self):
+        return 2
+
+    def needs(self, state):
+        return 2 - len(state[0])
+
+    def step(self, feats, lens, states, *, last):
+        rows = [torch.cat([state[0], row[:n]]) for state, row, n in zip(states, feats, lens.tolist(), strict=True)]
+        ready = [len(row) if ends else len(row) // 2 * 2 for row, ends in zip(rows, last, strict=True)]
+        whole = [row[:n] for row, n in zip(rows, ready, strict=True)]
+        x, frames = self.pairs(nn.utils.rnn.pad_sequence(whole, batch_first=True), torch.tensor(ready))
+        counts = torch.tensor([state[2] for state in states])
+        out, sums = self.finish(x, torch.stack([state[1] for state in states]), counts)
+        return (
+            out,
+            frames,
+            [
+                (row[n:], sums[i, k - 1] if k else state[1], state[2] + k)
+                for i, (row, n, k, state) in enumerate(zip(rows, ready, frames.tolist(), states, strict=True))
+            ],
+        )
 
 
 class WholeMean(nn.Module):

@@ -43,6 +43,7 @@ def sonant_components():
         _spec("decoder", "versioned", "Versioned"),
         _spec("search", "best", "Best"),
         _spec("search", "alone", "Best"),
+        _spec("search", "piecewise", "Piecewise"),
         _spec("search", "versioned", "Versioned"),
         _spec("tokenizer", "letters", "Letters", "Letters"),
         _spec("tokenizer", "listed", "Listed", "Listed", tiny={"file": "words.txt"}, tiny_files="good_parts.tokenizer:files"),

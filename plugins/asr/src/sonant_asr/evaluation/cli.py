@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sonant_asr.recognizing import chosen_model, exit_if_failed, how_options, model_option, registry_option
+from sonant.cli.headings import CommandWithHeadings
+from sonant_asr.recognizing import HEADINGS, chosen_model, exit_if_failed, how_options, model_option, registry_option
+from sonant_asr.settings import Settings
 
 if TYPE_CHECKING:
     from sonant_asr.evaluation.errors import Unit
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from sonant_asr.evaluation.scores import Scores, Utterance
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=CommandWithHeadings, headings=HEADINGS)
 @click.argument("manifest", metavar="MANIFEST", type=click.Path(exists=True, dir_okay=False))
 @model_option
 @click.option(
@@ -55,7 +57,7 @@ def evaluate_command(
     embed_audio: bool,
     overwrite: bool,
     as_json: bool,
-    **recognition: Any,
+    **options: Any,
 ) -> None:
     """Count the errors of a model on recordings whose words are known.
 
@@ -71,18 +73,16 @@ def evaluate_command(
       sonant evaluate test.jsonl --model model.nemo --output report/
       sonant evaluate test.jsonl --hypotheses rows.jsonl --normalize none
     """
-    if hypotheses is not None and recognition["model"] is not None:
+    if hypotheses is not None and options["model"] is not None:
         raise click.UsageError("--hypotheses is scored without a model: leave out --model, or --hypotheses")
     if embed_audio and output is None:
         raise click.UsageError("--embed-audio is about the report: name its folder with --output")
     from sonant.cli import printing
-    from sonant_asr.evaluation.running import Recognition, evaluate_manifest
+    from sonant_asr.evaluation.running import evaluate_manifest
 
-    if hypotheses is None:
-        recognition["model"] = chosen_model(recognition["model"])
     evaluation = evaluate_manifest(
         manifest,
-        recognition=Recognition(**recognition) if hypotheses is None else None,
+        settings=Settings.of(options | {"model": chosen_model(options["model"])}) if hypotheses is None else None,
         hypotheses=hypotheses,
         output=output,
         normalize=normalize,

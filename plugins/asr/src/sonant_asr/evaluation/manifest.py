@@ -13,6 +13,7 @@ from attrs import field, frozen
 from sonant import inputs
 from sonant.errors import ConfigError
 from sonant.inputs import Item
+from sonant_asr.settings import DECIDES
 
 Key = tuple[str, float | None]
 """`audio_filepath` and `offset` as written; a recording as a whole has no offset."""
@@ -52,10 +53,6 @@ class Hypothesis:
     duration: float | None = None
     elapsed: float | None = None
     by: Mapping[str, Any] = field(factory=dict)
-
-
-SETTINGS = ("model", "decoder", "search", "channel")
-"""What a row of ours says of how it was recognized."""
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -122,7 +119,7 @@ def hypothesis(row: dict[str, Any]) -> tuple[Key, Hypothesis]:
     text = row["pred_text"] if "pred_text" in row else row["text"]
     if not isinstance(row["audio_filepath"], str) or not isinstance(text, str):
         raise TypeError("audio_filepath and text are strings")
-    by = {name: row[name] for name in SETTINGS if name in row}
+    by = {name: row[name] for name in DECIDES if name in row}
     found = Hypothesis(text, _seconds(row.get("duration")), _seconds(row.get("elapsed")), by)
     return (row["audio_filepath"], None if offset is None else _seconds(offset)), found
 

@@ -19,33 +19,12 @@ from sonant_asr.evaluation.errors import Unit, require_jiwer
 from sonant_asr.evaluation.manifest import Hypothesis, Key, Row
 from sonant_asr.evaluation.scores import Pair, Scores, evaluate
 from sonant_asr.recognizing import say_what_is_done
+from sonant_asr.settings import Settings
 
 REPORT, SCORES, ROWS = "report.html", "scores.json", "rows.jsonl"
 
 _KNOWN: Final = 3
 """Names that an error about hypotheses quotes."""
-
-
-@frozen(kw_only=True)
-class Recognition:
-    """How a manifest is recognized: the options of the command that go to the model."""
-
-    model: str
-    device: str = "auto"
-    dtype: str = "auto"
-    threads: int | None = None
-    registry: str | None = None
-    decoder: str | None = None
-    search: str | None = None
-    channel: int | None = None
-    batch_size: int = 16
-    batch_seconds: float | None = None
-
-    @property
-    def by(self) -> dict[str, Any]:
-        """What decides the text, for the rows."""
-        settings = {name: getattr(self, name) for name in manifest.SETTINGS}
-        return {name: value for name, value in settings.items() if value is not None}
 
 
 @frozen(kw_only=True)
@@ -82,7 +61,7 @@ class _Recognized:
 def evaluate_manifest(
     path: str,
     *,
-    recognition: Recognition | None = None,
+    settings: Settings | None = None,
     hypotheses: str | None = None,
     output: str | None = None,
     normalize: str = "basic",
@@ -90,7 +69,7 @@ def evaluate_manifest(
     embed_audio: bool = False,
     overwrite: bool = False,
 ) -> Evaluation:
-    """Recognize a manifest with `recognition`, or take the `hypotheses` of a file; score them, and write it all to `output`.
+    """Recognize a manifest with `settings`, or take the `hypotheses` of a file; score them, and write it all to `output`.
 
     Raises:
         AudioError, ConfigError: the manifest or the hypotheses cannot be used (with the line).
@@ -100,9 +79,9 @@ def evaluate_manifest(
     rows = manifest.read_manifest(Path(path))
     folder = None if output is None else _folder(output)
     facts = {"manifest": path}
-    if recognition is not None:
-        found, failures = _recognize(rows, recognition, None if folder is None else folder / ROWS, overwrite)
-        facts |= {name: str(value) for name, value in recognition.by.items()}
+    if settings is not None:
+        found, failures = _recognize(rows, settings, None if folder is None else folder / ROWS, overwrite)
+        facts |= {name: str(value) for name, value in settings.by.items()}
     else:
         assert hypotheses is not None
         found = manifest.read_hypotheses(Path(hypotheses))
@@ -112,7 +91,7 @@ def evaluate_manifest(
     scores = evaluate(_pairs(scored, found), normalize=normalize)
     result = Evaluation(scores=scores, failures=tuple(failures), facts=facts)
     if folder is not None:
-        audio = _audio(scores, scored, folder, unit, embed_audio, None if recognition is None else recognition.channel)
+        audio = _audio(scores, scored, folder, unit, embed_audio, None if settings is None else settings.channel)
         title = f"Evaluation of {Path(path).name}"
         page = report.page(scores, title=title, facts=facts, audio=audio, failures=failures, unit=unit)
         outputs.write_atomically(folder / REPORT, page)
@@ -128,18 +107,18 @@ def _folder(output: str) -> Path:
 
 
 def _recognize(
-    rows: Sequence[Row], recognition: Recognition, path: Path | None, overwrite: bool
+    rows: Sequence[Row], settings: Settings, path: Path | None, overwrite: bool
 ) -> tuple[dict[Key, Hypothesis], list[Failure]]:
     """The hypotheses of an earlier run, if `path` has them, and those that it lacks."""
     wanted = list(manifest.distinct(rows))
     sink = None if path is None else outputs.open_sink(str(path), "jsonl", [row.item for row in wanted], overwrite=overwrite)
-    found = {} if path is None or overwrite or not path.exists() else _earlier(path, recognition)
+    found = {} if path is None or overwrite or not path.exists() else _earlier(path, settings)
     todo = [row for row in wanted if row.key not in found]
     say_what_is_done(len(todo), len(wanted), path)
     failures = []
     whole = False
     try:
-        for row, result in _recognized(todo, recognition):
+        for row, result in _recognized(todo, settings):
             if isinstance(result, Failure):
                 failures.append(result)
                 continue
@@ -153,7 +132,7 @@ def _recognize(
     return found, failures
 
 
-def _earlier(path: Path, recognition: Recognition) -> dict[Key, Hypothesis]:
+def _earlier(path: Path, settings: Settings) -> dict[Key, Hypothesis]:
     """What an earlier run wrote.
 
     Raises:
@@ -161,9 +140,9 @@ def _earlier(path: Path, recognition: Recognition) -> dict[Key, Hypothesis]:
     """
     found = manifest.read_hypotheses(path)
     for (name, _), hypothesis in found.items():
-        if hypothesis.by != recognition.by:
+        if hypothesis.by != settings.by:
             raise ConfigError(
-                f"{path}: {name} was recognized by {_shown(hypothesis.by)}, and this run is {_shown(recognition.by)}: "
+                f"{path}: {name} was recognized by {_shown(hypothesis.by)}, and this run is {_shown(settings.by)}: "
                 "name another --output, or replace what is there with --overwrite"
             )
     return found
@@ -173,28 +152,18 @@ def _shown(by: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in by.items()) or "a model it does not name"
 
 
-def _recognized(todo: Sequence[Row], recognition: Recognition) -> Iterator[tuple[Row, _Recognized | Failure]]:
+def _recognized(todo: Sequence[Row], settings: Settings) -> Iterator[tuple[Row, _Recognized | Failure]]:
     """Results in order; what passes between two of them is the time of the second, so that the sum is the time of all."""
     if not todo:
         return
     from sonant_asr.transcribing import open_recognizer  # brings torch
 
-    r = recognition
-    recognizer = open_recognizer(r.model, device=r.device, dtype=r.dtype, threads=r.threads, registry=r.registry)
+    recognizer = open_recognizer(settings)
     before = time.perf_counter()
-    results = recognizer.transcribe(
-        [row.item for row in todo],
-        batch_size=r.batch_size,
-        batch_seconds=r.batch_seconds,
-        channel=r.channel,
-        decoder=r.decoder,
-        search=r.search,
-        stream=True,
-        on_error="return",
-    )
+    results = recognizer.transcribe([row.item for row in todo], **settings.transcribing(), stream=True, on_error="return")
     for row, result in zip(todo, tqdm(results, total=len(todo), unit="file", disable=None), strict=True):
         now = time.perf_counter()
-        yield row, result if isinstance(result, Failure) else _Recognized(result, now - before, r.by)
+        yield row, result if isinstance(result, Failure) else _Recognized(result, now - before, settings.by)
         before = time.perf_counter()
 
 

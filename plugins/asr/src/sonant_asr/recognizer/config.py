@@ -14,3 +14,6 @@ class AsrConfig:
         factory=lambda: [".", "!", "?"], metadata={"help": "a word that is or ends with one of these ends a segment"}
     )
     segment_gap: int | None = field(default=None, metadata={"help": "so many silent encoder frames end a segment too"})
+    end_of_utterance: list[str] = field(
+        factory=list, metadata={"help": "tokens that are no words but mark where an utterance ends, as <EOU>"}
+    )

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Self, overload
 
 import torch
-from attrs import evolve
 from torch import Tensor, nn
 
 from sonant import inputs, runtime
 from sonant.errors import ConfigError
-from sonant.protocols import Hypothesis, Search
+from sonant.exporting import Export
+from sonant.protocols import Search
 from sonant.results import Transcript
 from sonant.runtime import Batch, Batching
-from sonant_asr.recognizer import searching
+from sonant_asr.alignment.model import Aligner
+from sonant_asr.confidence.asking import Asked
+from sonant_asr.fusion import merging
+from sonant_asr.long.chunking import read as read_chunking
+from sonant_asr.long.encoding import LONGEST_SHARED, LongEncoding
+from sonant_asr.recognizer import graphs, searching
+from sonant_asr.recognizer import prompt as prompts
 from sonant_asr.recognizer.config import AsrConfig
-from sonant_asr.recognizer.text import Level, check_level, transcript
-
-_SHORTEST_ON_CPU = 0.85  # there padding costs as much as speech, and larger batches gain nothing
+from sonant_asr.recognizer.pipeline import recognize
+from sonant_asr.recognizer.request import Request
+from sonant_asr.recognizer.text import Level, check_level
+from sonant_asr.recognizer.utterances import end_ids
+from sonant_asr.streaming.engine import Engine
+from sonant_asr.streaming.pool import Pool, Session
 
 
 class Recognizer(nn.Module):
@@ -39,13 +49,21 @@ class Recognizer(nn.Module):
         decoder: Any,
         augmentation: Any = None,
         aux_decoder: Any = None,
+        prompt: Any = None,
         search: Any = None,
+        aligner_preprocessor: Any = None,
+        aligner_tokenizer: Any = None,
+        aligner_encoder: Any = None,
+        aligner_decoder: Any = None,
     ) -> None:
         super().__init__()
         self.config = config
+        end_ids(tokenizer, config)  # a token that there is not is an error now
         self.preprocessor, self.augmentation = preprocessor, augmentation
         self.encoder, self.decoder, self.aux_decoder = encoder, decoder, aux_decoder
-        self.tokenizer, self.search = tokenizer, search
+        self.prompt, self.tokenizer, self.search = prompt, tokenizer, search
+        self.aligner_preprocessor, self.aligner_tokenizer = aligner_preprocessor, aligner_tokenizer
+        self.aligner_encoder, self.aligner_decoder = aligner_encoder, aligner_decoder
 
     @classmethod
     def from_parts(cls, config: AsrConfig, parts: Mapping[str, Any]) -> Self:
@@ -68,6 +86,10 @@ class Recognizer(nn.Module):
         heads = [self.decoder] + ([self.aux_decoder] if self.aux_decoder is not None else [])
         return {head.family: head for head in heads}
 
+    def takes_prompts(self, head: Any) -> Any:
+        """What is told what is asked for, if anything is: the part `prompt` behind the encoder, or the head itself."""
+        return head if self.prompt is None else self.prompt
+
     def encode(self, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, N)` samples, `(B,)` to encoder frames `(B, T, D)`, `(B,)`."""
         feats, lens = self.preprocessor(wav, lens)
@@ -79,11 +101,15 @@ class Recognizer(nn.Module):
         """The same as `encode`."""
         return self.encode(wav, lens)
 
+    def graphs(self, *, decoder: str | None = None) -> Export:
+        """What `sonant.export` writes, of the main head or of a hybrid's `decoder`."""
+        return graphs.of(self, decoder)
+
     @overload
     def transcribe(self, audio: Any, *, stream: Literal[False] = False, **options: Any) -> list[Transcript]: ...
     @overload
     def transcribe(self, audio: Any, *, stream: Literal[True], **options: Any) -> Iterator[Transcript]: ...
-    def transcribe(  # type: ignore[misc]  # the overloads sum up the options
+    def transcribe(
         self,
         audio: Any,
         *,
@@ -93,9 +119,16 @@ class Recognizer(nn.Module):
         channel: int | None = None,
         decoder: str | None = None,
         search: str | Mapping[str, Any] | None = None,
+        boost: Sequence[str] | Mapping[str, float] | None = None,
+        boost_weight: float | None = None,
+        lm: str | os.PathLike[str] | None = None,
+        lm_weight: float | None = None,
+        confidence: Asked = None,
+        chunking: str = "auto",
         stream: bool = False,
         on_error: Literal["raise", "return"] = "raise",
         workers: int = 2,
+        **asked: Any,
     ) -> Any:
         """Transcribe recordings.
 
@@ -107,10 +140,21 @@ class Recognizer(nn.Module):
             batch_seconds: most seconds in one pass, padding included.
             channel: which one to hear, from 0; None averages all.
             decoder: a hybrid's head, by its family, as `ctc`, `rnnt` or `tdt`; None takes the main one.
-            search: a search component, by name or as a section with its fields; None takes the head's own.
+            search: a search component, by name or as a section with its fields (without a name, of the head's beam search); None
+                takes the head's own.
+            boost: phrases to favour, as the model spells; a mapping gives each a weight of its own, 1 otherwise.
+            boost_weight: of all phrases; 1 by default.
+            lm: a file with an n-gram language model over the model's tokens: ARPA, also gzipped, or KenLM's binary format.
+            lm_weight: of the language model; 0.3 by default.
+            confidence: how sure the model is of each word: True, a method as `max_prob`, or fields of `ConfidenceConfig`
+                (`sonant describe search ctc_greedy` lists them).
+            chunking: how long recordings are heard: `auto` decides by length and memory, `full` is attention to everything,
+                `local` to a window around each frame, `chunks` or `chunks:SECONDS` is in overlapping pieces.
             stream: give results as they are ready instead of a list.
             on_error: `raise`, or `return` a `Failure` in the place of a recording that cannot be read.
             workers: threads that decode audio ahead.
+            asked: of a model that takes prompts: `source_lang`, `target_lang`, `punctuation`, … (`Prompt` has them all). What the
+                row of a manifest says of its recording goes before.
 
         Returns:
             Transcripts in the order of the recordings; a list, or with `stream=True` an iterator.
@@ -119,56 +163,116 @@ class Recognizer(nn.Module):
             AudioError: a recording cannot be read.
             ConfigError: an option names something that is not there.
         """
-        head = self._head(decoder)  # a wrong name fails before anything is decoded
-        infer = partial(self.infer, level=check_level(timestamps), decoder=decoder, search=self._search(head, search))
+        items = inputs.expand(audio)
+        listening = {"boost": boost, "boost_weight": boost_weight, "lm": lm, "lm_weight": lm_weight}
+        request = self.request(
+            timestamps=timestamps,
+            decoder=decoder,
+            search=search,
+            listening=listening,
+            confidence=confidence,
+            chunking=chunking,
+            **asked,
+        )
+        prompts.plan(request.takes_prompts, request.timed_prompt, items)  # what cannot be asked fails before anything is decoded
         batching = Batching(
             batch_size=batch_size,
             batch_seconds=batch_seconds,
+            longest=LONGEST_SHARED,
             channel=channel,
             workers=workers,
         )
-        results = runtime.process(inputs.expand(audio), infer, self.sample_rate, batching, on_error)
+        results = runtime.process(items, partial(self.infer, request=request), self.sample_rate, batching, on_error)
         return results if stream else list(results)
 
-    @torch.inference_mode()
-    def infer(
+    def stream(self, **options: Any) -> Session:
+        """A session that hears one stream; `streams` has the options."""
+        return self.streams(**options).open()
+
+    def streams(
         self,
-        batch: Batch,
         *,
-        level: Level | None = None,
+        att_context_size: Sequence[int] | None = None,
         decoder: str | None = None,
-        search: str | Mapping[str, Any] | Search | None = None,
-    ) -> list[Transcript]:
-        """Transcribe one batch; `transcribe` explains the options. A model in training mode is in eval mode for it."""
+        search: str | Mapping[str, Any] | None = None,
+        boost: Sequence[str] | Mapping[str, float] | None = None,
+        boost_weight: float | None = None,
+        lm: str | os.PathLike[str] | None = None,
+        lm_weight: float | None = None,
+        confidence: Asked = None,
+        silence: float | None = 1.0,
+    ) -> Pool:
+        """A pool of streams that share batches.
+
+        Args:
+            att_context_size: one of the encoder's contexts, as `[70, 1]`: the frames it sees back and ahead; None takes its
+                first.
+            decoder, search, boost, boost_weight, lm, lm_weight, confidence: as in `transcribe`.
+            silence: after so many seconds in which nothing is said the last word is final; None waits for the next word.
+
+        Raises:
+            ConfigError: the model does not stream, or not with these options.
+        """
+        head = self._head(decoder)
+        listening = {"boost": boost, "boost_weight": boost_weight, "lm": lm, "lm_weight": lm_weight}
+        engine = Engine(self, head, self.search_for(head, search, listening, confidence), att_context_size)
+        return Pool(self, engine, silence)
+
+    def request(
+        self,
+        *,
+        timestamps: Level | bool | None = None,
+        decoder: str | None = None,
+        search: str | Mapping[str, Any] | None = None,
+        listening: Mapping[str, Any] | None = None,
+        confidence: Asked = None,
+        chunking: str = "auto",
+        **asked: Any,
+    ) -> Request:
+        """What a call asks, looked up: heads, searches and files by their names. `transcribe` explains the options; `listening`
+        are its `boost`, `lm` and their weights.
+
+        Raises:
+            ConfigError: an option names something that is not there.
+        """
+        head, level = self._head(decoder), check_level(timestamps)
+        return Request(
+            head=head,
+            search=self.search_for(head, search, listening, confidence),
+            long=LongEncoding(read_chunking(chunking), self.preprocessor, self.encoder),
+            level=level,
+            prompt=prompts.read(asked),
+            takes_prompts=self.takes_prompts(head),
+            aligner=self._aligner(head) if level else None,
+        )
+
+    def search_for(
+        self,
+        head: Any,
+        wanted: str | Mapping[str, Any] | None = None,
+        listening: Mapping[str, Any] | None = None,
+        confidence: Asked = None,
+    ) -> Search:
+        """The search that reads `head`; `request` explains the options."""
+        own = self.search if head is self.decoder else None
+        asked = merging.plain(listening or {})
+        found: Search = searching.choose(head, self.tokenizer, wanted, own, asked=asked, confidence=confidence)
+        return found
+
+    @torch.inference_mode()
+    def infer(self, batch: Batch, request: Request | None = None) -> list[Transcript]:
+        """Transcribe one batch, as `request` asks. A model in training mode is in eval mode for it."""
         if self.training:
             with runtime.in_eval(self):
-                return self.infer(batch, level=level, decoder=decoder, search=search)
-        head = self._head(decoder)
-        device = next(self.parameters()).device
-        enc, lens = self._encode_by_length(batch.wav.to(device), batch.lens.to(device))
-        found = self._search(head, search)(head, enc, lens)
-        seconds = (batch.lens / self.sample_rate).tolist()
-        return [
-            self._finish(hypothesis, head.family, level, item.name, duration)
-            for hypothesis, item, duration in zip(found, batch.items, seconds, strict=True)
-        ]
+                return self.infer(batch, request)
+        return recognize(self, batch, request or self.request())
 
-    def _encode_by_length(self, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
-        """`encode`, on a CPU in groups of similar length; the search that follows is better off with the whole batch."""
-        seconds = (lens / self.sample_rate).tolist() if lens.device.type == "cpu" else []
-        groups = runtime.plan(seconds, Batching(batch_size=len(lens), shortest=_SHORTEST_ON_CPU))
-        if len(groups) < 2:
-            return self.encode(wav, lens)
-        rows: list[Any] = [None] * len(lens)
-        for group in groups:
-            enc, sizes = self.encode(wav[group, : int(lens[group].max())], lens[group])
-            for index, row, size in zip(group, enc, sizes, strict=True):
-                rows[index] = (row[: int(size)], size)
-        return nn.utils.rnn.pad_sequence([row for row, _ in rows], batch_first=True), torch.stack([size for _, size in rows])
-
-    def _finish(self, hypothesis: Hypothesis, family: str, level: Level | None, source: str, duration: float) -> Transcript:
-        found = transcript(hypothesis, self.tokenizer, family, self.frame_seconds, level, self.config)
-        return evolve(found, source=source, duration=duration)
+    def _aligner(self, head: Any) -> Aligner | None:
+        """A second model that finds the times of what `head` wrote, where the head cannot tell them well and there is one."""
+        if head.family != "aed" or self.aligner_decoder is None:
+            return None
+        parts = (self.aligner_preprocessor, self.aligner_tokenizer, self.aligner_encoder, self.aligner_decoder)
+        return Aligner(*parts, separators=self.config.segment_separators)
 
     def _head(self, name: str | None) -> Any:
         if name is None:
@@ -176,9 +280,3 @@ class Recognizer(nn.Module):
         if name not in self.decoders:
             raise ConfigError(f"decoder={name!r}: this model has {' and '.join(self.decoders)}")
         return self.decoders[name]
-
-    def _search(self, head: Any, wanted: str | Mapping[str, Any] | Search | None) -> Search:
-        """A search is built once for all batches, and then comes back as it is."""
-        if wanted is None or isinstance(wanted, (str, Mapping)):
-            return searching.choose(head, self.tokenizer, wanted, self.search if head is self.decoder else None)
-        return wanted

@@ -9,7 +9,11 @@ from sonant.errors import CheckpointError
 from sonant.files import Files
 from sonant.nemo import NemoSection, Placed, TaskMapping
 from sonant.nemo.convert import Reader, Writer
+from sonant_asr.aed.nemo import SECTIONS
+from sonant_asr.alignment import nemo as alignment
+from sonant_asr.recognizer import variants
 from sonant_asr.tokenizers.config import SentencePieceConfig
+from sonant_asr.tokenizers.nemo import CUSTOM
 from sonant_asr.tokenizers.sentencepiece import SentencePiece
 
 _MODELS = "nemo.collections.asr.models."
@@ -28,10 +32,15 @@ def read(document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[st
         parts["augmentation"] = reader.component("augmentation", document.section("spec_augment"), "spec_augmentation.")
     document.drop("spec_augment")
     decoding = document.peek("decoding") or {}
-    task = _read_task(decoding)
+    task = _read_task(decoding) | variants.read_task(reader.target)
     parts["tokenizer"] = _read_tokenizer(document, reader)
     parts["encoder"] = reader.component("encoder", document.section("encoder"), "encoder.")
-    if "joint" in document:
+    parts |= variants.read_prompt(document, reader)
+    if "transf_decoder" in document:
+        parts["decoder"] = _read_aed(document, reader)
+        if document.take("restore_timestamps_model", True):
+            parts |= alignment.read(reader, read)
+    elif "joint" in document:
         durations = decoding.get("durations") or (document.peek("model_defaults") or {}).get("tdt_durations")
         parts["decoder"] = _read_transducer(document, durations, reader)
     else:
@@ -77,32 +86,55 @@ def _read_transducer(document: NemoSection, durations: list[int] | None, reader:
     joint = document.take("joint")
     extra = NemoSection(joint, "joint").peek("num_extra_outputs") or 0
     if extra and len(durations or []) != extra:
-        raise CheckpointError(f"joint.num_extra_outputs is {extra} and the durations are {durations}: only TDT is supported")
+        big = (document.peek("decoding") or {}).get("big_blank_durations")
+        what = f"multi-blank transducers (big_blank_durations {big}) are not" if big else "only TDT is"
+        raise CheckpointError(f"joint.num_extra_outputs is {extra} and the durations are {durations}: {what} supported")
     decoder = dict(document.take("decoder"))
+    target = decoder.get("_target_")
+    greedy = (document.peek("decoding") or {}).get("greedy") or {}
+    limit = greedy.get("max_symbols") or greedy.get("max_symbols_per_step")  # the latter in older files; none is no limit
+    values = {"decoder": decoder, "joint": joint, "durations": durations if extra else None, "max_symbols": limit}
+    section = NemoSection(values, "")
+    return reader.component("decoder", section, "", target=str(target))
+
+
+def _read_aed(document: NemoSection, reader: Reader) -> Placed:
+    document.drop("model_defaults", "label_smoothing", "context_len_for_AR_decoding", "use_loss_mask_for_prompt")
+    document.drop("multitask_metrics_cfg")
+    values = {key: document.take(key, None) for key in SECTIONS}
+    decoder = dict(values["transf_decoder"])
     target = decoder.pop("_target_", None)
-    section = NemoSection({"decoder": decoder, "joint": joint, "durations": durations if extra else None}, "")
+    section = NemoSection(values | {"transf_decoder": decoder}, "")
     return reader.component("decoder", section, "", target=str(target))
 
 
 def write(config: ModelConfig, writer: Writer) -> tuple[dict[str, Any], dict[str, Placed]]:
     """Put the parts together as NeMo's document."""
+    document, parts = _write(config, writer)
+    return document, parts | alignment.write(config, writer, _write)
+
+
+def _write(config: ModelConfig, writer: Writer, at: str = "") -> tuple[dict[str, Any], dict[str, Placed]]:
+    """The document and parts of the model, or with `at`, which their names begin with, of a second one."""
     parts: dict[str, Placed] = {}
-    sizes = _Sizes(writer)
+    sizes = _Sizes(writer, at)
+    has = {key.removeprefix(at): section for key, section in config.parts.items() if key.startswith(at)}
     document: dict[str, Any] = {"sample_rate": sizes.sample_rate}
-    document["preprocessor"], parts["preprocessor"] = writer.component("preprocessor", "preprocessor.")
-    if "augmentation" in config.parts:
+    document["preprocessor"], parts["preprocessor"] = writer.component(f"{at}preprocessor", "preprocessor.")
+    if "augmentation" in has:
         document["spec_augment"], parts["augmentation"] = writer.component("augmentation", "spec_augmentation.")
-    document["encoder"], parts["encoder"] = writer.component("encoder", "encoder.", d_in=sizes.features)
-    is_char = config.parts["tokenizer"].name == "char"
-    tokenizer, parts["tokenizer"] = writer.component("tokenizer", "tokenizer.")
+    document["encoder"], parts["encoder"] = writer.component(f"{at}encoder", "encoder.", d_in=sizes.features)
+    is_char = has["tokenizer"].name == "char"
+    tokenizer, parts["tokenizer"] = writer.component(f"{at}tokenizer", "tokenizer.")
     document |= tokenizer if is_char else {"tokenizer": _store(tokenizer, writer)}
-    is_transducer = config.parts["decoder"].name != "ctc"
+    is_ctc, is_aed = (has["decoder"].name == name for name in ("ctc", "aed"))
+    is_transducer = not is_ctc and not is_aed
     written, parts["decoder"] = writer.component(
-        "decoder", "" if is_transducer else "decoder.", d_in=sizes.width, vocabulary=sizes.vocabulary
+        f"{at}decoder", "decoder." if is_ctc else "", d_in=sizes.width, vocabulary=sizes.vocabulary
     )
-    document |= written if is_transducer else {"decoder": written}
-    document["decoding"] = _write_decoding(config, written)
-    if "aux_decoder" in config.parts:
+    document |= {"decoder": written} if is_ctc else written
+    document["decoding"] = _write_decoding(config, written, has["decoder"].config)
+    if "aux_decoder" in has:
         head, parts["aux_decoder"] = writer.component(
             "aux_decoder", "ctc_decoder.", d_in=sizes.width, vocabulary=sizes.vocabulary
         )
@@ -113,8 +145,22 @@ def write(config: ModelConfig, writer: Writer) -> tuple[dict[str, Any], dict[str
     # NeMo refuses to transcribe without these sections, empty as they are.
     data = {"manifest_filepath": None, "sample_rate": sizes.sample_rate, "use_start_end_token": False, "defer_setup": True}
     document |= {"train_ds": dict(data), "validation_ds": dict(data), "test_ds": dict(data)}
-    document["target"] = _MODELS + _CLASSES[is_transducer, "aux_decoder" in config.parts, is_char]
-    return document, parts
+    document["target"] = _MODELS + _CLASSES[is_transducer, "aux_decoder" in has, is_char]
+    document = variants.write_variant(document, parts, config.task.config.end_of_utterance, writer)
+    return (_as_canary(document) if is_aed else document), parts
+
+
+def _as_canary(document: dict[str, Any]) -> dict[str, Any]:
+    """What NeMo's `EncDecMultiTaskModel` has otherwise than other recognizers."""
+    kind = document.get("tokenizer", {}).get("type")
+    if kind not in CUSTOM:
+        raise CheckpointError("NeMo's attention encoder-decoder models have sentencepiece or aggregate tokenizers")
+    return document | {
+        "target": f"{_MODELS}aed_multitask_models.EncDecMultiTaskModel",
+        "tokenizer": document["tokenizer"] | {"custom_tokenizer": {"_target_": CUSTOM[kind]}},
+        "decoding": {"strategy": "beam", "return_best_hypothesis": True}
+        | {"beam": {"beam_size": 1, "len_pen": 0.0, "max_generation_delta": 50}},
+    }
 
 
 _CLASSES = {  # transducer, hybrid, characters
@@ -127,7 +173,7 @@ _CLASSES = {  # transducer, hybrid, characters
 }
 
 
-def _write_decoding(config: ModelConfig, decoder: dict[str, Any]) -> dict[str, Any]:
+def _write_decoding(config: ModelConfig, decoder: dict[str, Any], head: Any) -> dict[str, Any]:
     task = config.task.config
     decoding: dict[str, Any] = {
         "strategy": "greedy_batch",
@@ -137,7 +183,7 @@ def _write_decoding(config: ModelConfig, decoder: dict[str, Any]) -> dict[str, A
     }
     durations = decoder.get("model_defaults", {}).get("tdt_durations")
     if "joint" in decoder:
-        decoding |= {"model_type": "tdt" if durations else "rnnt", "greedy": {"max_symbols": 10}}
+        decoding |= {"model_type": "tdt" if durations else "rnnt", "greedy": {"max_symbols": head.max_symbols}}
     if durations:
         decoding["durations"] = durations
     return decoding
@@ -159,8 +205,8 @@ def _store(tokenizer: dict[str, Any], writer: Writer) -> dict[str, Any]:
 class _Sizes:
     """Sizes that NeMo's config repeats and ours derives, read off the built parts."""
 
-    def __init__(self, writer: Writer) -> None:
-        parts = writer.parts()
+    def __init__(self, writer: Writer, at: str = "") -> None:
+        parts = {key.removeprefix(at): part for key, part in writer.parts().items() if key.startswith(at)}
         self.sample_rate = int(parts["preprocessor"].sample_rate)
         self.features = int(parts["preprocessor"].d_out)
         self.width = int(parts["encoder"].d_out)

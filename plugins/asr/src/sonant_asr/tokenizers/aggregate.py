@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 from sonant.build import instantiate
 from sonant.config import fill_section
 from sonant.files import Files
 from sonant_asr.tokenizers.config import AggregateConfig
+
+SPECIAL: Final = "spl_tokens"
+"""The "language" of special tokens, in the tokenizers of Canary models."""
 
 
 class Aggregate:
@@ -39,7 +42,12 @@ class Aggregate:
         return [i + self._offsets[part] for i in self._parts[part].encode(text)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Ids to text; each run of ids of one language by that language's tokenizer."""
+        """Ids to text; each run of ids of one language by that language's tokenizer.
+
+        With special tokens among them, text is what the pieces say one after the other, the space before the first included.
+        """
+        if SPECIAL in self.languages:
+            return "".join(self.pieces(ids)).replace("▁", " ")
         text = ""
         for part, run in groupby(ids, key=self._part):
             tokenizer, own = self._parts[part], [i - self._offsets[part] for i in run]
@@ -53,6 +61,14 @@ class Aggregate:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces as each tokenizer writes them."""
         return [self._parts[self._part(i)].pieces([i - self._offsets[self._part(i)]])[0] for i in ids]
+
+    def special(self, piece: str) -> int | None:
+        """The id of a special token, as `<|en|>`; None where there is none. One of the languages holds them."""
+        if SPECIAL not in self.languages:
+            return None
+        part = self.languages.index(SPECIAL)
+        id = self._parts[part].special(piece)
+        return None if id is None else id + self._offsets[part]
 
     def language(self, id: int) -> str:
         """Which language an id belongs to."""

@@ -9,10 +9,14 @@ from sonant.errors import CheckpointError
 from sonant.nemo import ComponentMapping, NemoSection
 from sonant_asr.tokenizers.config import AggregateConfig, CharConfig, SentencePieceConfig
 
+_CANARY = "nemo.collections.common.tokenizers.canary_tokenizer."
+CUSTOM = {"agg": f"{_CANARY}CanaryTokenizer", "bpe": f"{_CANARY}CanaryBPETokenizer"}
+"""The tokenizers of Canary models: the usual ones that know where their special tokens are, as ours do."""
+
 
 def _read_sentencepiece(section: NemoSection) -> dict[str, Any]:
     values = {"file": section.take("model_path")}
-    section.expect("custom_tokenizer", None)
+    _expect_custom(section, "bpe")
     section.drop("dir", "vocab_path", "spe_tokenizer_vocab")
     return values
 
@@ -38,8 +42,17 @@ def _read_aggregate(section: NemoSection) -> dict[str, Any]:
         found[lang] = {"name": "sentencepiece"} | _read_sentencepiece(one)
         section.dropped += one.finish()
     section.drop("dir")
-    section.expect("custom_tokenizer", None)
+    _expect_custom(section, "agg")
     return {"langs": found}
+
+
+def _expect_custom(section: NemoSection, kind: str) -> None:
+    custom = section.take("custom_tokenizer", None)
+    target = custom.get("_target_") if isinstance(custom, Mapping) else custom
+    if target not in (None, CUSTOM[kind]):
+        raise CheckpointError(
+            f"{section.path}.custom_tokenizer is {target!r}, which Sonant does not support; supported: {CUSTOM[kind]!r}"
+        )
 
 
 def _write_aggregate(config: AggregateConfig) -> dict[str, Any]:

@@ -27,6 +27,10 @@ class SentencePiece:
         """Text to ids."""
         return list(self._model.EncodeAsIds(text))
 
+    def spell(self, text: str) -> list[str]:
+        """The pieces of a text, one for each id that `encode` gives; what has no piece as it stands there."""
+        return [str(piece) for piece in self._model.EncodeAsPieces(text)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Ids to text."""
         return str(self._model.DecodeIds(list(ids)))
@@ -34,3 +38,8 @@ class SentencePiece:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces as the model writes them; `▁` begins a word."""
         return [str(self._model.IdToPiece(i)) for i in ids]
+
+    def special(self, piece: str) -> int | None:
+        """The id of a special token, as `<|en|>`; None where there is none."""
+        id = self._model.PieceToId(piece)
+        return int(id) if self._model.IdToPiece(id) == piece else None

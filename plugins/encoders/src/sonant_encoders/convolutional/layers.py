@@ -66,7 +66,7 @@ class Convolution(nn.Module):
             x, weight = x[:, :, :: conv.stride[0]], weight.squeeze(2)
             if bias is None:
                 return torch.matmul(weight, x)
-            return torch.baddbmm(bias[:, None], weight.expand(len(x), -1, -1), x)
+            return torch.baddbmm(bias[:, None], weight.expand(x.shape[0], -1, -1), x)
         x = functional.pad(x, self.padding)  # on a CPU, depthwise convolutions that pad by themselves are five times as slow
         return functional.conv1d(x, weight, bias, conv.stride, 0, conv.dilation, conv.groups)
 

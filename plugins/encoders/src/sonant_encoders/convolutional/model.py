@@ -55,6 +55,17 @@ class Convolutional(nn.Module):
             values, frames = block(values, frames)
         return values[-1].transpose(1, 2), frames.lens
 
+    attends_to_all = False
+
+    def memory(self, frames: int) -> int:
+        """About how many bytes `forward` takes at most for one recording of so many features, beside weights and features."""
+        largest = taken = frames * self.d_in
+        for block in self.config.blocks:
+            frames = -(-frames // math.prod(block.strides))
+            taken = (taken if block.residual_dense else 0) + frames * block.filters
+            largest = max(largest, taken + 5 * frames * block.filters)
+        return largest * next(self.parameters()).element_size()
+
 
 class Block(nn.Module):
     """Convolutions with a norm each, activations between them, what the residual branches add, and a last activation."""
