@@ -18,9 +18,11 @@ from typing import Any
 import torch
 
 import sonant
+from sonant import audio
 from sonant.nemo.archive import NemoArchive
 
 CASE = Path(__file__).parents[1] / "tests" / "nemo-cases" / "fastconformer_tdt_bpe.nemo"
+SPEECH = CASE.with_name("a.wav")
 
 _REPEATED = [(33, 256), (39, 256), (51, 512), (63, 512), (75, 512)]  # kernels and channels of QuartzNet (Kriman et al., 2020)
 QUARTZNET = [
@@ -79,9 +81,16 @@ def main(target: str, overrides: list[str]) -> None:
 
 
 def _speak_less(model: Any) -> None:
-    """Without it random weights say as many labels in each frame as the search allows, and a step of it is mostly search."""
+    """Raise the blank until there is a label at every fourth frame of speech; random weights say as many as the search allows."""
+    head, low, high = model.decoder, 0.0, 10.0
+    samples = torch.from_numpy(audio.read(SPEECH, model.sample_rate))[None]
     with torch.no_grad():
-        model.decoder.joint.out.bias[model.decoder.blank] += 0.12
+        enc, lens = model.eval().encode(samples, torch.tensor([samples.shape[1]]))
+        search, before = model.search_for(head), head.joint.out.bias[head.blank].clone()
+        for _ in range(20):
+            head.joint.out.bias[head.blank] = before + (low + high) / 2
+            many = len(search(head, enc, lens)[0].tokens) > int(lens) / 4
+            low, high = ((low + high) / 2, high) if many else (low, (low + high) / 2)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def test_metadata(name: str, built: dict[str, Built]) -> None:
     assert headers["License-Expression"] == "Apache-2.0"
     assert headers["Requires-Python"] == ">=3.11"
     requirements = [Requirement(r) for r in headers.get_all("Requires-Dist") or ()]
-    assert len(requirements) <= 8, requirements
+    assert len([r for r in requirements if r.marker is None]) <= 8, requirements  # extras are for whoever wants them
     if name != "sonant":
         (core,) = (r for r in requirements if r.name == "sonant")
         assert headers["Version"] in core.specifier

@@ -279,7 +279,7 @@ def test_every_error_is_documented() -> None:
 @pytest.mark.parametrize("heading", ["sonant.load", "sonant.build", "sonant.save", "model.transcribe"])
 def test_every_argument_is_documented(heading: str) -> None:
     function = getattr(registry_target("task", "asr") if heading.startswith("model.") else sonant, heading.partition(".")[2])
-    documented = [row[0].strip("`*") for row in rows(section("python.md", heading))[1:]]
+    documented = [name for row in rows(section("python.md", heading))[1:] for name in re.findall(r"`\**(\w+)`", row[0])]
     assert documented == [name for name in inspect.signature(function).parameters if name != "self"]
 
 

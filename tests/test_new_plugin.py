@@ -368,6 +368,8 @@ SKIPPED = {
     "preprocessor": {"streaming equals offline: does not stream", NO_PARAMETERS},
     "augmentation": {NO_PARAMETERS},
     "encoder": {"streaming equals offline: does not stream"},
+    "decoder": {"streaming equals one pass: does not stream"},
+    "search": {"streaming equals one pass: does not stream"},
     "loss": {NO_PARAMETERS},
 }
 

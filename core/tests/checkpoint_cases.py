@@ -53,8 +53,7 @@ def outputs(found: Any) -> list[torch.Tensor]:
     """What it computes on a sweep, at every stage."""
     feats, lens = found.preprocessor(WAV, LENS)
     enc, lens = found.encoder(feats, lens)
-    heads = [
-        head(enc) if family == "ctc" else head(enc, torch.ones(1, 3, dtype=torch.int64))
-        for family, head in found.decoders.items()
-    ]
+    labels = torch.ones(1, 3, dtype=torch.int64)
+    inputs = {"ctc": (enc,), "aed": (enc, lens, labels)}
+    heads = [head(*inputs.get(family, (enc, labels))) for family, head in found.decoders.items()]
     return [feats, enc, lens, *heads]

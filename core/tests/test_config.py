@@ -254,14 +254,14 @@ def test_a_config_class_that_cannot_be_used(reference: str, wanted: str, install
         ("tokenizer.labels=[x,y=z]", ["tokenizer", "labels"], [" ", "a", "b"], ["x", "y=z"]),
         ("optim.lr=1e-4", ["optim"], {"name": "adamw", "lr": 1e-3}, {"name": "adamw", "lr": 1e-4}),
         ("trainer.max_steps=10", ["trainer"], None, {"max_steps": 10}),
-        ("search.name=ctc_greedy", ["search"], None, {"name": "ctc_greedy"}),
+        ("search.name=transducer_greedy", ["search", "name"], None, "transducer_greedy"),
     ],
 )
 def test_overrides(override: str, keys: list[str], before: Any, after: Any, tmp_path: Path) -> None:
     for overrides, wanted in (([], before), ([override], after)):
         value: Any = config.fill_model(config.resolve_user_file(model_file(tmp_path), overrides)).to_dict()
         for key in keys:
-            value = value.get(key)
+            value = None if value is None else value.get(key)
         assert value == wanted
 
 
