@@ -3,6 +3,7 @@ the code."""
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import inspect
 import io
@@ -126,6 +127,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, changes in FOREIGN.items():
         altered(folder / "model.nemo", folder / name, changes)
     with_code(folder / "model.nemo", folder / "code.nemo")
+    (folder / "bomb.arpa.gz").write_bytes(gzip.compress(bytes(2**26)))
     with_member(folder / "model.nemo", folder / "link.nemo", link("x", "/etc/passwd"))
     with_member(folder / "model.nemo", folder / "outside.nemo", tarfile.TarInfo("../../x"))
     return folder

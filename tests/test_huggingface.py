@@ -11,6 +11,7 @@ The input is the batch of `a.wav` and `b.wav` of `nemo-cases/`. `NAME.npz` holds
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -28,6 +29,7 @@ import sonant
 from sonant import lengths
 from sonant.cli.main import app
 from sonant.errors import CheckpointError
+from sonant.mapping import located
 from sonant_asr.tokenizers.huggingface import sentencepiece_model, tokenizer_document
 from sonant_asr.tokenizers.model_file import ModelFile
 
@@ -266,6 +268,14 @@ def tokenizer_with(part: str, **values: Any) -> Callable[[Path], None]:
         (tokenizer_with("pre_tokenizer", type="ByteLevel"), "its pre-tokenizer is ByteLevel; supported: 'Metaspace'"),
         (tokenizer_with("normalizer", type="Lowercase"), "its normalizer 'Lowercase' is not one of a SentencePiece model"),
         (tokenizer_with("model", merges=[["a"]]), "its config is not of the form that Hugging Face writes"),
+        (encoder_with(hidden_size=0), "its config is not of the form that Hugging Face writes"),
+        (features_with(sampling_rate=0), "its config is not of the form that Hugging Face writes"),
+        (features_with(n_fft=2**62), "what follows from its config cannot be computed"),
+        (features_with(n_fft=-1000, win_length=-2000), "must be positive|cannot be computed"),
+        (
+            lambda f: write(f, "tokenizer.json", added_tokens=[{"id": math.inf, "content": "a"}]),
+            "its config is not of the form that Hugging Face writes",
+        ),
     ],
 )
 def test_faults(change: Callable[[Path], Any], wanted: str, ctc: Path) -> None:
@@ -273,6 +283,15 @@ def test_faults(change: Callable[[Path], Any], wanted: str, ctc: Path) -> None:
     with pytest.raises(CheckpointError, match=wanted) as caught:
         sonant.load(ctc, device="cpu")
     assert str(ctc) in str(caught.value)
+
+
+def test_steps_in_steps_without_end() -> None:
+    step: dict[str, Any] = {"type": "Strip"}
+    for _ in range(10_000):
+        step = {"type": "Sequence", "normalizers": [step]}
+    document = json.loads((CASES / "parakeet_ctc" / "tokenizer.json").read_text("utf-8")) | {"normalizer": step}
+    with pytest.raises(CheckpointError, match="model: its config is nested too deeply"), located("model", "Hugging Face"):
+        sentencepiece_model(document, 1)
 
 
 def test_an_index_leads_nowhere_else(tmp_path: Path) -> None:
@@ -283,6 +302,7 @@ def test_an_index_leads_nowhere_else(tmp_path: Path) -> None:
         ("../outside.safetensors", "leads out of the checkpoint"),
         ("absent.safetensors", "names the file absent.safetensors, which is not there"),
         ("link.safetensors", "lies outside"),
+        ("model\0.safetensors", "leads out of the checkpoint"),
     ]:
         (folder / "link.safetensors").unlink(missing_ok=True)
         (folder / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")

@@ -217,6 +217,19 @@ def test_a_module_that_sonant_did_not_build_is_not_saved(target: str, tmp_path: 
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("target", "form", "reason"),
+    [
+        ("folder", "hf", "form='hf': there are auto, sonant, nemo, huggingface"),
+        ("model.nemo", "huggingface", "the form huggingface is a folder"),
+    ],
+)
+def test_a_form_that_is_none_or_does_not_fit_is_refused(target: str, form: Any, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        sonant.save(model(BPE), tmp_path / target, form=form)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_part_without_counterpart_in_nemo_is_saved_as_a_folder_only(tmp_path: Path) -> None:
     built = sonant.build(
         {

@@ -159,6 +159,27 @@ def test_convert_both_ways_and_say_what_was_left_behind(tmp_path: Path, command:
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in theirs)
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["model.onnx"], "`sonant export` writes .onnx files"),
+        (["model.pt2"], "`sonant export` writes .pt2 files"),
+        (["model.nemo", "--to", "huggingface"], "the form huggingface is a folder"),
+        (["model.nemo", "--to", "sonant"], "the form sonant is a folder"),
+    ],
+)
+def test_convert_refuses_names_that_say_something_else(options: list[str], reason: str, tmp_path: Path, command: Any) -> None:
+    name, *rest = options
+    assert reason in command("convert", BPE, tmp_path / name, *rest, status=1).stderr
+    assert not (tmp_path / name).exists()
+
+
+def test_a_graph_is_not_opened_as_a_model(tmp_path: Path, command: Any) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    assert "a graph for other runtimes" in command.error("inspect", tmp_path / "model.onnx")
+    assert "a graph for other runtimes" in command.error("convert", tmp_path / "model.onnx", tmp_path / "folder")
+
+
 def test_convert_keeps_the_stored_precision(tmp_path: Path, command: Any) -> None:
     half = sonant.save(sonant.load(BPE, device="cpu", dtype="bfloat16"), tmp_path / "half.nemo")
     command("convert", half, tmp_path / "folder")
@@ -220,5 +241,5 @@ def test_help_with_headings_leaves_no_option_out_and_names_none_twice(name: str,
     options = [p.opts[-1] for p in found.get_params(click.Context(found)) if isinstance(p, click.Option)]
     assert sorted(listed) == sorted(options)
     headings = found.headings  # type: ignore[attr-defined]
-    known = {p.name for p in found.params} | {"shard", "live", "look_ahead", "microphone"}  # evaluate has no live options
+    known = {p.name for p in found.params} | {"shard", "n_best", "live", "look_ahead", "microphone"}  # of transcribe alone
     assert {option for options in headings.values() for option in options} <= known

@@ -91,7 +91,11 @@ def rewindable(source: Any) -> Any:
 def _open(source: Any) -> soundfile.SoundFile:
     if isinstance(source, (str, Path)):
         path = Path(source)
-        if not path.exists():
+        try:
+            there = path.exists()
+        except (OSError, ValueError) as error:  # a name too long, a folder that is closed to us
+            raise AudioError(f"it cannot be looked for: {getattr(error, 'strerror', None) or error}") from error
+        if not there:
             raise AudioError("there is no such file")
         if path.is_dir():
             raise AudioError("this is a folder, not a recording")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 from attrs import evolve
@@ -167,11 +167,16 @@ def save(model: nn.Module, target: str | Path, *, form: Form = "auto") -> Path:
 
     Raises:
         CheckpointError: the model was not built by Sonant, or a part of it has no counterpart in that form.
+        ConfigError: there is no such form, or it is a folder and `target` ends in `.nemo`.
     """
     blueprint = getattr(model, "blueprint", None)
     if not isinstance(blueprint, Blueprint):
         raise CheckpointError(f"{type(model).__name__} has no blueprint: only models built or opened by Sonant can be saved")
     path = Path(target)
+    if form not in get_args(Form):
+        raise ConfigError(f"form={form!r}: there are {', '.join(get_args(Form))}")
+    if path.suffix == ".nemo" and form in ("sonant", "huggingface"):
+        raise ConfigError(f"{path} ends in .nemo, and the form {form} is a folder: name a folder")
     if form == "auto":
         form = "nemo" if path.suffix == ".nemo" else "sonant"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -91,8 +91,8 @@ def check_member_name(name: str) -> None:
     """Refuse names that could leave the folder they are meant for.
 
     Raises:
-        CheckpointError: the name is absolute, has a drive or backslash, or contains `..`.
+        CheckpointError: the name is absolute, has a drive, a backslash or a zero byte, or contains `..`.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not path.parts:
+    if path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0") or not path.parts:
         raise CheckpointError(f"the member name {name!r} leads out of the checkpoint; refused")

@@ -209,7 +209,9 @@ def located(origin: str, form: str) -> Iterator[None]:
         raise CheckpointError(f"{origin}: {error}") from error
     except SonantError:
         raise
-    except (AttributeError, TypeError, ValueError, LookupError) as error:
+    except RecursionError as error:
+        raise CheckpointError(f"{origin}: its config is nested too deeply") from error
+    except (AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise CheckpointError(f"{origin}: its config is not of the form that {form} writes ({error})") from error
 
 

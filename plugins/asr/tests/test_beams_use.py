@@ -104,11 +104,26 @@ def test_transcribe_with_a_beam(options: list[str]) -> None:
     assert (result.exit_code, result.stdout) == (0, f"{SAID}\n"), result.output
 
 
+def test_alternatives_on_the_command_line(recording: Path) -> None:
+    options = ["--beam", "8", "--n-best", "6", "--format", "jsonl"]
+    result = CliRunner().invoke(app, ["transcribe", str(recording), "--model", str(CTC), *options])
+    assert result.exit_code == 0, result.output
+    expected = sonant.load(CTC).transcribe(recording, search={"beam_size": 8, "n_best": 6})[0]
+    texts = [row["text"] for row in json.loads(result.stdout)["alternatives"]]
+    assert texts == [other.text for other in expected.alternatives]
+    assert SAID in texts
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
         (["--beam", "0"], "0 is not in the range"),
-        (["--beam", "4", "--search", "transducer_greedy"], "search.beam_size: unknown key"),
+        (
+            ["--beam", "4", "--search", "transducer_greedy"],
+            "takes no beam_size; the beam search of this tdt head is 'transducer_beam'",
+        ),
+        (["--n-best", "5", "--beam", "4", "-f", "json"], "n_best 5 must be between 1 and beam_size"),
+        (["--n-best", "2"], "--n-best: txt has no place for it; take --format json or jsonl"),
         (["--beam", "4", "--search", "ctc_beam"], "reads ctc heads, and this one is tdt"),
     ],
 )

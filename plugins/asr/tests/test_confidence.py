@@ -204,3 +204,10 @@ def test_what_cannot_be_asked(asked: Any, search: str | None, reason: str) -> No
 
 def test_no_confidence_unless_it_is_wanted() -> None:
     assert CtcGreedyConfig().confidence is None and TransducerGreedyConfig().confidence is None
+
+
+@pytest.mark.parametrize("form", ["txt", "srt", "vtt"])
+def test_a_format_without_a_place_for_confidence_says_so(form: str) -> None:
+    result = CliRunner().invoke(app, ["transcribe", str(CASES / "b.wav"), "-m", str(TDT), "--confidence", "-f", form])
+    assert result.exit_code == 1
+    assert f"--confidence: {form} has no place for it; take --format json or jsonl or ctm" in result.output

@@ -130,3 +130,16 @@ def test_pieces_of_a_stream_give_what_the_whole_gives(norm: str, context: tuple[
         cache = taken[:, end - begin : end - begin + model.left]
         final = max(0, end - begin - model.right)
         torch.testing.assert_close(piece[:, :final], whole[:, begin : begin + final], atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_group_norm_of_long_padded_recordings_in_half_precision(dtype: torch.dtype) -> None:
+    """Sums over so many frames are no numbers of float16, and so many frames none of bfloat16."""
+    norm = MaskedGroupNorm(2, 8).to(dtype)
+    x = (30 * torch.randn(2, 8, 3001, generator=torch.Generator().manual_seed(0)) + 20).to(dtype)
+    mask = torch.arange(3001) < torch.tensor([[3001], [2001]])
+    found = norm(x, mask).detach()
+    assert found.dtype == dtype
+    for row, length in enumerate((3001, 2001)):
+        expected = torch.group_norm(x[row : row + 1, :, :length].double(), 2, eps=norm.eps)[0]
+        torch.testing.assert_close(found[row, :, :length].double(), expected, atol=0.02, rtol=0.01)

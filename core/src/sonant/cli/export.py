@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 import click
@@ -34,7 +35,7 @@ def export_command(source: str, target: Path, decoder: str | None, registry: str
 
     check_target(target)
     there = [path for path in (target, target.with_suffix(".json")) if path.exists()]
-    there += target.parent.glob(f"*-{target.name}") if target.parent.is_dir() else []
+    there += target.parent.glob(f"*-{glob.escape(target.name)}") if target.parent.is_dir() else []
     if there and not overwrite:
         raise CheckpointError(f"{there[0]} is already there; pass --overwrite to replace it")
     model = load(source, device="cpu", dtype="float32", registry=registry)

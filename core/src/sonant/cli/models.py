@@ -60,6 +60,8 @@ def convert_command(source: str, target: Path, form: Form, overwrite: bool) -> N
     """
     from sonant.checkpoint import load, save
 
+    if target.suffix in (".onnx", ".pt2"):
+        raise CheckpointError(f"{target}: `sonant export` writes {target.suffix} files; convert writes models that open again")
     if target.exists() and not overwrite and not (target.is_dir() and not any(target.iterdir())):
         raise CheckpointError(f"{target} is already there; pass --overwrite to replace it")
     model = load(source, device="cpu", dtype="stored")

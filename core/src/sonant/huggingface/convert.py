@@ -141,7 +141,11 @@ def read_huggingface(path: Path) -> Converted:
         raise CheckpointError(f"{path}: {error}") from error
     state, ignored = read_state(folder.state(), parts, str(path))
     notes = (*reader.notes, *(f"dropped tensor {name}" for name in ignored))
-    return Converted(config, Files.of(reader.files, str(path)), _derived(config, parts) | state, notes)
+    try:
+        derived = _derived(config, parts)
+    except (ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:  # sizes that no machine has
+        raise CheckpointError(f"{path}: what follows from its config cannot be computed: {error}") from error
+    return Converted(config, Files.of(reader.files, str(path)), derived | state, notes)
 
 
 def architecture(names: Any) -> str:

@@ -57,6 +57,8 @@ class NemoArchive:
             raise CheckpointError(f"{self.path} is not a NeMo checkpoint: it holds no {' and no '.join(absent)}. Is it whole?")
 
     def _open_tar(self) -> None:
+        if self.path.suffix in (".onnx", ".pt2"):
+            raise CheckpointError(f"{self.path} is a graph for other runtimes, which is not opened: name the model it came from")
         try:
             self._stream = self.path.open("rb")
             if self._stream.read(2) == b"\x1f\x8b":

@@ -10,7 +10,6 @@ import click
 from sonant.cli.headings import CommandWithHeadings
 from sonant_asr.live.options import check, live_options
 from sonant_asr.recognizing import HEADINGS, chosen_model, exit_if_failed, how_options, model_option, registry_option
-from sonant_asr.settings import Settings
 
 
 def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
@@ -47,6 +46,12 @@ def _shard(_: Any, __: Any, value: str | None) -> tuple[int, int]:
 )
 @how_options
 @click.option(
+    "--n-best",
+    type=click.IntRange(1),
+    default=None,
+    help="So many readings of a recording, of a beam search; in json and jsonl, as alternatives.",
+)
+@click.option(
     "--shard",
     callback=_shard,
     default=None,
@@ -75,6 +80,8 @@ def transcribe_command(context: click.Context, /, **options: Any) -> None:
       sonant transcribe --live
       ffmpeg -i rtsp://camera/1 -f wav - | sonant transcribe --live -
     """
+    from sonant_asr.settings import Settings
+
     check(context)
     settings = Settings.of(options | {"model": chosen_model(options["model"])})
     output = {name: options[name] for name in ("format_name", "output", "overwrite")}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sonant.results import Failure
+if TYPE_CHECKING:
+    from sonant.results import Failure
 
 DEFAULT_MODEL = "parakeet-tdt_ctc-110m"
 
@@ -80,7 +81,19 @@ _HOW = (
 
 HEADINGS = {
     "How words are found": (
-        *("decoder", "search", "beam", "boost", "boost_file", "boost_weight", "lm", "lm_weight", "confidence", "channel"),
+        *(
+            "decoder",
+            "search",
+            "beam",
+            "n_best",
+            "boost",
+            "boost_file",
+            "boost_weight",
+            "lm",
+            "lm_weight",
+            "confidence",
+            "channel",
+        ),
     ),
     "Of models that are told what to write": (
         *("source_lang", "target_lang", "task", "punctuation", "itn", "diarize", "context"),

@@ -36,6 +36,7 @@ class Settings:
     decoder: str | None = _for_text()
     search: str | None = _for_text()
     beam: int | None = _for_text()
+    n_best: int | None = _for_text()
     boost: str | None = _for_text()
     boost_file: str | None = _for_text()
     boost_weight: float | None = _for_text()
@@ -86,9 +87,9 @@ class Settings:
         return {**batches, "chunking": self.chunking or "auto", **self.listening(), **self.prompt}
 
     def _search(self) -> str | dict[str, Any] | None:
-        if self.beam is None:
-            return self.search
-        return {"beam_size": self.beam} | ({} if self.search is None else {"name": self.search})
+        fields = {"beam_size": self.beam, "n_best": self.n_best, "name": self.search}
+        given = {name: value for name, value in fields.items() if value is not None}
+        return self.search if given.keys() <= {"name"} else given
 
 
 DECIDES = tuple(slot.name for slot in attrs.fields(Settings) if slot.metadata.get("changes") == "text")

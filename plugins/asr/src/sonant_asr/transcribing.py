@@ -19,6 +19,7 @@ from sonant_asr.recognizing import say_what_is_done
 from sonant_asr.settings import Settings
 
 _NEEDED_BY_FORMAT = {"srt": "segment", "vtt": "segment", "ctm": "word"}
+_WRITTEN_IN = {"confidence": ("json", "jsonl", "ctm"), "n_best": ("json", "jsonl")}
 
 
 def run(
@@ -33,6 +34,7 @@ def run(
 ) -> list[Failure]:
     """Transcribe `paths`; returns the recordings that failed."""
     format_name = format_name or _format_of(output)
+    _check_it_is_written(settings, format_name)
     arguments = settings.transcribing()
     found, failures = _expand(paths)
     sink = outputs.open_sink(output, format_name, found, shard, overwrite=overwrite)
@@ -55,6 +57,18 @@ def run(
     finally:
         sink.close(whole=whole)
     return failures
+
+
+def _check_it_is_written(settings: Settings, format_name: str) -> None:
+    """Whether the format has a place for what is asked.
+
+    Raises:
+        ConfigError: names the option and the formats that have.
+    """
+    for name, formats in _WRITTEN_IN.items():
+        if getattr(settings, name) and format_name not in formats:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option}: {format_name} has no place for it; take --format {' or '.join(formats)}")
 
 
 def open_recognizer(settings: Settings) -> Any:

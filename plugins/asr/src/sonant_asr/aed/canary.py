@@ -38,6 +38,11 @@ _SLOTS: Final = {  # of `prompt_defaults`, as NeMo calls them
     "decodercontext": "context",
     "emotion": None,
 }
+_NO_LANGUAGES: Final = {  # tokens that would end a text, or begin another one, where a language stands
+    *(token[2:-2] for token in (BEGIN, CONTEXT, END, _EMOTION)),
+    *("pad", "nospeech", "transcribe", "translate"),
+    *(f"{no}{switch}" for switch in _SWITCHES.values() for no in ("", "no")),
+}
 _BUILT_IN: Final = Prompt(
     source_lang="en",
     target_lang="en",
@@ -138,6 +143,8 @@ class CanaryPrompt:
 
     def _language(self, field: str, name: str | None) -> str:
         try:
+            if name in _NO_LANGUAGES:
+                raise ConfigError(f"<|{name}|> is a token of another kind")
             self._token(f"<|{name}|>")
         except ConfigError:
             raise ConfigError(f"{field}={name!r}: this model knows {', '.join(self._languages())}") from None

@@ -9,7 +9,6 @@ import click
 
 from sonant.cli.headings import CommandWithHeadings
 from sonant_asr.recognizing import HEADINGS, chosen_model, exit_if_failed, how_options, model_option, registry_option
-from sonant_asr.settings import Settings
 
 if TYPE_CHECKING:
     from sonant_asr.evaluation.errors import Unit
@@ -79,6 +78,7 @@ def evaluate_command(
         raise click.UsageError("--embed-audio is about the report: name its folder with --output")
     from sonant.cli import printing
     from sonant_asr.evaluation.running import evaluate_manifest
+    from sonant_asr.settings import Settings
 
     evaluation = evaluate_manifest(
         manifest,

@@ -12,6 +12,7 @@ from sonant_asr.fusion.ngram import Order, checked
 from sonant_asr.fusion.trie import Ints
 
 _CHUNK = 100_000  # lines taken apart at a time
+_MAX_ORDER = 20  # as of KenLM's files; what is in use has 3 to 10
 
 
 def read(data: bytes, symbols_of: Callable[[list[bytes]], Mapping[bytes, int]]) -> list[Order]:
@@ -68,6 +69,8 @@ def _header(lines: list[bytes]) -> tuple[int, list[int]]:
         if int(found[1]) != len(counts) + 1:
             raise ValueError(f"line {at + 1} must declare the {len(counts) + 1}-grams, not {line.decode('utf-8', 'replace')!r}")
         counts.append(int(found[2]))
+    if len(counts) > _MAX_ORDER:
+        raise ValueError(f"it declares n-grams of up to {len(counts)} words; at most {_MAX_ORDER} are read")
     if not counts:
         raise ValueError("its \\data\\ section declares no n-grams")
     return at, counts
@@ -102,6 +105,6 @@ def _rows(section: list[bytes], n: int, numbers: Mapping[bytes, int]) -> Iterato
 
 def _floats(words: list[bytes], n: int) -> Floats:
     try:
-        return np.array(words).astype(np.float64)
+        return np.fromiter(map(float, words), np.float64, len(words))  # an array of texts has room for the longest in each place
     except ValueError:
         raise ValueError(f"its {n}-grams have numbers that cannot be read") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from sonant_asr.fusion.scorer import TokenScorer
 from sonant_asr.fusion.tokens import Writing, choose
 
 _GZIP, _TAR = b"\x1f\x8b", b"ustar"
+_EXPANSION, _ALWAYS = 100, 2**24  # ARPA text becomes some 3 to 10 times smaller; and bytes that are never too many
 
 
 def scorers_of(config: FusionConfig, tokenizer: Tokenizer | None, files: Files | None) -> tuple[TokenScorer, ...]:
@@ -87,7 +89,14 @@ def _strangers(words: list[bytes], known: dict[bytes, int]) -> str:
 def _unzipped(data: bytes) -> bytes:
     if not data.startswith(_GZIP):
         return data
+    most = max(_ALWAYS, _EXPANSION * len(data))
     try:
-        return gzip.decompress(data)
+        with gzip.open(BytesIO(data)) as source:
+            found = source.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"it is not a whole gzip file: {error}") from error
+    if len(found) > most:
+        raise ValueError(
+            f"it is a gzip file that holds more than {_EXPANSION} times its size, as no language model does; refused"
+        )
+    return found

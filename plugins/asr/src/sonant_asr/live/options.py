@@ -24,7 +24,7 @@ _LIVE = (
         "--microphone", default=None, metavar="NAME", help="With --live: which one, by name or number. Default: the system's."
     ),
 )
-_WHOLE_RECORDINGS_ONLY = ("timestamps", "batch_size", "batch_seconds", "chunking", "shard", "confidence")
+_WHOLE_RECORDINGS_ONLY = ("timestamps", "batch_size", "batch_seconds", "chunking", "shard", "confidence", "n_best")
 
 
 def live_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,6 +43,8 @@ def check(context: click.Context) -> None:
     is_live, paths = context.params["live"], context.params["paths"]
     if not is_live and not paths:
         raise click.UsageError("name a recording, a folder or a manifest; or --live for the microphone")
+    if not is_live and "-" in paths:
+        raise click.UsageError("- is standard input, which is heard with --live")
     if is_live and len(paths) > 1:
         raise click.UsageError(f"--live hears one source, and {len(paths)} are named")
     unfit = _given(context, _WHOLE_RECORDINGS_ONLY if is_live else ("look_ahead", "microphone"))

@@ -13,7 +13,7 @@ import numpy as np
 from attrs import evolve
 
 from sonant import audio, live, outputs
-from sonant.errors import ConfigError
+from sonant.errors import AudioError, ConfigError
 from sonant.inputs import Item
 from sonant.live import Piece
 from sonant.results import Transcript
@@ -114,7 +114,11 @@ def _open(source: str | None, rate: int, channel: int | None, microphone: str | 
     if source == "-":
         # Without its buffer, whose lock a thread that waits for more would hold while the program ends.
         return live.piped(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), rate, channel=channel)
-    return live.paced(audio.read(source, rate, channel=channel), rate)
+    try:
+        samples = audio.read(source, rate, channel=channel)
+    except AudioError as error:
+        raise AudioError(f"{source}: {error}") from error
+    return live.paced(samples, rate)
 
 
 def _display(shown: str) -> Display:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
+import torch
 from torch import Tensor
 
 from sonant.protocols import Hypothesis, Search
@@ -24,7 +25,8 @@ def _found(search: Any, head: Any, enc: Tensor, length: int) -> Iterator[Hypothe
     states = [search.init_state(head)]
     for first in range(0, max(1, length), _BLOCK):
         block = enc[:, first : min(first + _BLOCK, length)]
-        found, states = search.step(head, block, block.new_full((1,), block.shape[1]).long(), states)
+        lens = torch.tensor([block.shape[1]], device=block.device)  # not by `new_full`: bfloat16 has no number 257
+        found, states = search.step(head, block, lens, states)
         yield found[0]
 
 

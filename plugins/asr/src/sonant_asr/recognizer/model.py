@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -186,8 +187,9 @@ class Recognizer(nn.Module):
         return results if stream else list(results)
 
     def stream(self, **options: Any) -> Session:
-        """A session that hears one stream; `streams` has the options."""
-        return self.streams(**options).open()
+        """A session that hears one stream; `streams` has the options, `Pool.open` what a model can be asked for."""
+        asked = {name: options.pop(name) for name in options.keys() - inspect.signature(self.streams).parameters.keys()}
+        return self.streams(**options).open(**asked)
 
     def streams(
         self,
@@ -256,7 +258,8 @@ class Recognizer(nn.Module):
         """The search that reads `head`; `request` explains the options."""
         own = self.search if head is self.decoder else None
         asked = merging.plain(listening or {})
-        found: Search = searching.choose(head, self.tokenizer, wanted, own, asked=asked, confidence=confidence)
+        members = getattr(getattr(self, "blueprint", None), "files", None)
+        found: Search = searching.choose(head, self.tokenizer, wanted, own, asked=asked, confidence=confidence, members=members)
         return found
 
     @torch.inference_mode()

@@ -63,6 +63,15 @@ def _flag(value: Any) -> bool | None:
     return plain in _YES
 
 
+def _text(value: Any) -> str | None:
+    """Free text, which must not be read as the tokens that a prompt is made of."""
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"context: {value!r} is not text")
+    if value is not None and "<|" in value:
+        raise ConfigError("context: '<|' begins the model's own tokens, and cannot stand in text")
+    return value
+
+
 @frozen(kw_only=True)
 class Prompt:
     """What is asked for one recording. What is None is left to the model."""
@@ -74,7 +83,9 @@ class Prompt:
     itn: bool | None = field(default=None, converter=_flag, metadata={"help": "numbers and abbreviations as people write them"})
     timestamps: bool | None = field(default=None, converter=_flag, metadata={"help": "the model writes the times of words"})
     diarize: bool | None = field(default=None, converter=_flag, metadata={"help": "the model writes who speaks"})
-    context: str | None = field(default=None, metadata={"help": "text that came before, which the model continues"})
+    context: str | None = field(
+        default=None, converter=_text, metadata={"help": "text that came before, which the model continues"}
+    )
 
     def asked(self) -> dict[str, Any]:
         """The fields that are not left to the model."""

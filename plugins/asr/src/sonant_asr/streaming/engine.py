@@ -44,18 +44,20 @@ class Stream:
         self.heard = 0  # of those that do not any more
 
     def take(self, samples: Samples) -> None:
-        """Samples to come after those that wait."""
-        self._waiting.append(samples)
+        """Samples to come after those that wait; a copy, for callers fill their buffers anew."""
+        self._waiting.append(samples.copy())
         self.count += len(samples)
 
     def piece(self, longest: int) -> Samples:
         """The first samples that wait, `longest` at most, which go on waiting."""
-        self._waiting = [np.concatenate([*self._waiting, np.zeros(0, dtype=np.float32)])]
+        if len(self._waiting) != 1:
+            self._waiting = [np.concatenate([*self._waiting, np.zeros(0, dtype=np.float32)])]
         return self._waiting[0][:longest]
 
     def advance(self, count: int, position: Position, needed: int) -> None:
         """So many of them are through, and have led to `position`."""
-        self._waiting = [self._waiting[0][count:].copy()]
+        rest = self._waiting[0][count:]
+        self._waiting = [rest.copy() if len(rest) <= count else rest]  # hours pushed at once are not copied at every step
         self.count -= count
         self.heard += count
         self.position, self.needed = position, needed
@@ -138,6 +140,8 @@ class Engine:
     ) -> list[Event]:
         stream.advance(samples, position, needed)
         stream.ended = ended
+        if not stream.heard:  # encoders make a frame even of nothing
+            found = Hypothesis(tokens=(), starts=(), ends=())
         seconds = min(position.frames * self._frame_seconds, stream.heard / self.sample_rate)
         return stream.words.add(found, position.frames, seconds, ended=ended)
 

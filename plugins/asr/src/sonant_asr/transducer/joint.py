@@ -68,7 +68,8 @@ class HatJoint(nn.Module):
     def scores(self, enc: Tensor, pred: Tensor) -> Tensor:
         """The same from vectors that `self.enc` and `self.pred` have projected already, `(…, J)` each."""
         x = enc + pred
-        blank = self.blank(self.dropout(torch.tanh(x)))  # (…, 1)
-        labels = self.out(self.dropout(self.activation(x))).log_softmax(-1)
+        exact = torch.promote_types(x.dtype, torch.float32)  # nearly certain labels have no other logarithm in 8 bits
+        blank = self.blank(self.dropout(torch.tanh(x))).to(exact)  # (…, 1)
+        labels = self.out(self.dropout(self.activation(x))).log_softmax(-1, dtype=exact)
         some = functional.logsigmoid(-blank).clamp(min=_LEAST)  # log(1 - P(blank))
         return torch.cat([labels + some, functional.logsigmoid(blank)], dim=-1)

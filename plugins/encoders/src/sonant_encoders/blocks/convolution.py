@@ -15,12 +15,13 @@ class MaskedGroupNorm(nn.GroupNorm):
         if mask is None:
             # Not `functional.group_norm`, which refuses a single value.
             return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
-        grouped = x.unflatten(1, (self.num_groups, -1))  # (B, G, D / G, T)
+        # Sums over a recording are more than float16 holds, and its length more than bfloat16 counts.
+        grouped = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(1, (self.num_groups, -1))  # (B, G, D / G, T)
         valid = mask[:, None, None, :]
         count = mask.sum(1).clamp(min=1)[:, None, None, None] * grouped.shape[2]
         mean = grouped.masked_fill(~valid, 0.0).sum((2, 3), keepdim=True) / count
         variance = (grouped - mean).masked_fill(~valid, 0.0).square().sum((2, 3), keepdim=True) / count
-        normal = ((grouped - mean) * torch.rsqrt(variance + self.eps)).flatten(1, 2)
+        normal = ((grouped - mean) * torch.rsqrt(variance + self.eps)).flatten(1, 2).to(x.dtype)
         return normal * self.weight[:, None] + self.bias[:, None]
 
 

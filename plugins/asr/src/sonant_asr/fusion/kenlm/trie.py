@@ -50,7 +50,10 @@ def read_orders(parts: Parts, header: Header, words: int) -> list[Order]:
     nexts = unigrams["next"][: words + 1].astype(np.int64)
     for n, count in enumerate(header.counts[1:], 2):
         level, longer = _read_level(parts, header, n, tables)
-        if nexts[0] != 0 or nexts[-1] != count or (np.diff(nexts) < 0).any() or (level.words >= words).any():
+        # The bounds first: differences of what is far outside them could overflow, and pass for small ones.
+        if nexts.min() < 0 or nexts.max() > count or nexts[0] != 0 or nexts[-1] != count or (np.diff(nexts) < 0).any():
+            raise ValueError(_DAMAGED)
+        if (level.words >= words).any():
             raise ValueError(_DAMAGED)
         behind = np.repeat(orders[-1].symbols, np.diff(nexts), axis=0)
         orders.append(Order(np.concatenate([level.words[:, None], behind], 1), level.scores, level.backoffs))
