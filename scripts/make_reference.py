@@ -211,8 +211,8 @@ def methods_of(cls: type) -> Iterator[tuple[str, str, Callable[..., Any]]]:
 
 def class_code(cls: type) -> str:
     lines = [f"{name}: {annotation}\n" for name, annotation in vars(cls).get("__annotations__", {}).items()]
-    for decorator, name, function in methods_of(cls):
-        lines.append(f"\n{decorator}\ndef {name}{signature_of(function)}: ...\n".replace("\n\n", "\n", not decorator))
+    for decorator, _, function in methods_of(cls):
+        lines.append(f"\n{decorator}\n{definition(function, indent=4)}\n".replace("\n\n", "\n", not decorator))
     bases = ", ".join(base.__name__ for base in cls.__bases__)
     return code(f"class {cls.__name__}({bases}):\n" + textwrap.indent("".join(lines).lstrip("\n") or "...\n", "    "))
 
@@ -359,14 +359,15 @@ def function_text(function: Callable[..., Any]) -> str:
     return f"{code(definition(function))}\n{text_of(function)}"
 
 
-def definition(function: Callable[..., Any]) -> str:
-    """`def name(…) -> …: ...`, as a formatter would break it."""
+def definition(function: Callable[..., Any], indent: int = 0) -> str:
+    """`def name(…) -> …: ...`, as a formatter would break it where it stands so far to the right."""
+    width = LINE - indent
     line = f"def {function.__name__}{signature_of(function)}: ...".replace("'", '"')
-    if len(line) <= LINE:
+    if len(line) <= width:
         return line
     begin, end = line.index("(") + 1, line.rindex(") ->")
     indented = f"{line[:begin]}\n    {line[begin:end]}\n{line[end:]}"
-    if len(line[begin:end]) + 4 <= LINE:
+    if len(line[begin:end]) + 4 <= width:
         return indented
     signature = inspect.signature(function)
     return f"{line[:begin]}\n" + "".join(f"    {p},\n" for p in _written(signature)) + line[end:]
