@@ -3,8 +3,9 @@
     python benchmarks/long_audio.py MODEL [--minutes 10 60 180] [--modes full local chunks] [--threads 2] [--clips FOLDER]
 
 MODEL is whatever `sonant.load` takes; `benchmarks/make_checkpoint.py` makes one of a published size with random weights. Each
-measurement runs in a process of its own. Without clips the recording is noise that comes and goes. Prints a table: the
-real-time factor (computing time over audio time), the peak of the process's memory, and that beyond what it held before.
+measurement runs in a process of its own. Without clips the recording is noise that comes and goes. Prints a table, and appends
+to `benchmarks/results.jsonl`: the real-time factor (computing time over audio time), the peak of the process's memory, and that
+beyond what it held before.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from side_by_side import HERE, about
 
 RATE = 16000
 
@@ -84,6 +86,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", default=["full", "local", "chunks"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clips", type=Path, help="a folder of wav files at 16 kHz to put the recording together from")
+    parser.add_argument("--label", default="", help="what to call the model in the record")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -102,11 +105,12 @@ def main() -> None:
                     print(f"| {minutes:g} | {mode} | failed: {reason} | | |", flush=True)
                     continue
                 row = json.loads(done.stdout.splitlines()[-1])
-                speed = row["seconds"] / row["audio"]
-                print(
-                    f"| {minutes:g} | {mode} | {speed:.3f} | {row['peak'] / 2**30:.2f} | {row['beyond'] / 2**30:.2f} |",
-                    flush=True,
-                )
+                factor, peak, beyond = row["seconds"] / row["audio"], row["peak"] / 2**30, row["beyond"] / 2**30
+                print(f"| {minutes:g} | {mode} | {factor:.3f} | {peak:.2f} | {beyond:.2f} |", flush=True)
+                found = {"minutes": minutes, "mode": mode, "real_time_factor": factor, "peak_gib": peak, "beyond_gib": beyond}
+                facts = about() | {"threads": options.threads, "device": row["device"]}
+                with (HERE / "results.jsonl").open("a") as record:
+                    record.write(json.dumps({"what": "long", "label": options.label} | found | facts) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,12 +23,14 @@ def main() -> None:
     by_place: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_place.setdefault(f"{row['date']}, {row['machine']}, Python {row['python']}", []).append(row)
-    sections = [f"\n## {place}\n{_speed(group)}{_startup(group)}{_plugins(group)}" for place, group in by_place.items()]
+    sections = [
+        f"\n## {place}\n{_speed(group)}{_long(group)}{_startup(group)}{_plugins(group)}" for place, group in by_place.items()
+    ]
     (HERE / "RESULTS.md").write_text(HEAD + "".join(sections), "utf-8")
 
 
 def _speed(rows: list[dict[str, Any]]) -> str:
-    rows = [r for r in rows if r["what"] not in ("startup", "plugins")]
+    rows = [r for r in rows if r["what"] not in ("startup", "plugins", "long")]
     if not rows:
         return ""
     versions = rows[-1]["versions"]
@@ -54,6 +56,21 @@ def _cell(row: dict[str, Any], side: str) -> str:
     if "peak_gib" in row:
         text += f", peak {row['peak_gib'][side]:.2f} GiB"
     return text
+
+
+def _long(rows: list[dict[str, Any]]) -> str:
+    rows = [r for r in rows if r["what"] == "long"]
+    if not rows:
+        return ""
+    lines = [
+        "\n| one recording | model | mode | threads | real-time factor | peak | beyond the model |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        sizes = f"{row['peak_gib']:.2f} GiB | {row['beyond_gib']:.2f} GiB"
+        cells = f"{row['minutes']:g} min | {row['label']} | {row['mode']} | {row['threads']}"
+        lines.append(f"| {cells} | {row['real_time_factor']:.3f} | {sizes} |")
+    return "\n".join(lines) + "\n"
 
 
 def _startup(rows: list[dict[str, Any]]) -> str:
