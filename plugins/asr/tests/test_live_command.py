@@ -115,7 +115,8 @@ def test_a_model_that_does_not_stream_says_so() -> None:
     model = CASES / "fastconformer_ctc_bpe.nemo"
     result = CliRunner().invoke(app, ["transcribe", "--live", "-", "--model", str(model)], input=RECORDING.read_bytes())
     assert result.exit_code == 1
-    assert "does not stream" in result.stderr
+    assert "these features do not stream" in result.stderr
+    assert "A stream needs a model that was trained for it" in result.stderr
 
 
 def test_a_source_that_is_no_audio_is_one_clear_error() -> None:

@@ -159,13 +159,13 @@ class Engine:
 def _check_streams(part: Any) -> None:
     if getattr(part, "streams", False):
         return
-    reason = f"its {type(part).__name__} takes whole recordings only"
+    reason = f"this model's {type(part).__name__} takes whole recordings only"
     if hasattr(part, "init_state"):
         try:
             part.init_state()
         except ValueError as error:
             reason = str(error)
-    raise ConfigError(f"this model does not stream: {reason}. Models trained for it do; any can transcribe whole recordings")
+    raise ConfigError(f"{reason}. A stream needs a model that was trained for it; this one can transcribe whole recordings")
 
 
 def _context(encoder: Any, chosen: Sequence[int] | None) -> dict[str, Any]:
