@@ -66,15 +66,14 @@ def samples(read: Read, layout: Layout, start: bytes, channel: int | None = None
     """
     if channel is not None and not 0 <= channel < layout.channels:
         raise AudioError(f"there is no channel {channel}: the stream has {layout.channels}, numbered from 0")
-    rest = start
-    while True:
+    rest, more = start, b"-"
+    while more:
+        more = read(2**16)
+        rest += more
         whole = len(rest) // layout.frame * layout.frame
         if whole:
             yield _mono(_decode(rest[:whole], layout), channel)
-        more = read(2**16)
-        if not more:
-            return
-        rest = rest[whole:] + more
+        rest = rest[whole:]
 
 
 def _mono(frames: npt.NDArray[np.float32], channel: int | None) -> Samples:
