@@ -86,7 +86,7 @@ def context_for(recognizer: Any, look_ahead: float | None) -> Sequence[int] | No
     fitting = {context: ahead for context, ahead in seconds.items() if 0 <= ahead <= look_ahead + 1e-6}
     if not fitting:
         there_are = ", ".join(f"{ahead:g}" for ahead in sorted(seconds.values()))
-        raise ConfigError(f"--look-ahead {look_ahead:g}: this model looks ahead {there_are} s; leave the option out, or ask for as much")
+        raise ConfigError(f"--look-ahead {look_ahead:g}: this model looks ahead {there_are} s; leave the option out")
     return max(fitting, key=lambda context: fitting[context])
 
 
