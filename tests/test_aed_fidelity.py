@@ -32,34 +32,17 @@ import yaml
 from torch import Tensor
 
 import sonant
+from nemo_cases import CASES, LARGEST_ERROR, arrays, meta, model
 from sonant import lengths
 from sonant.errors import CheckpointError, ConfigError
 from sonant.nemo.archive import NemoArchive
 from sonant_asr.alignment.viterbi import align
 from sonant_asr.recognizer.prompt import Prompt
 
-CASES = Path(__file__).resolve().parent / "nemo-cases"
 NAMES = ("canary_aed", "canary2_aed")
 FILES = [CASES / "a.wav", CASES / "b.wav"]
-LARGEST_ERROR = 1e-5
 EN = {"source_lang": "en", "target_lang": "en", "punctuation": True}
 _OURS = {"pnc": "punctuation", "decodercontext": "context", "timestamp": "timestamps"}
-
-
-@cache
-def meta(name: str) -> Any:
-    return json.loads((CASES / f"{name}.json").read_text("utf-8"))
-
-
-@cache
-def arrays(name: str) -> dict[str, Tensor]:
-    with np.load(CASES / f"{name}.npz") as found:
-        return {key: torch.from_numpy(found[key]) for key in found}
-
-
-@cache
-def model(name: str) -> Any:
-    return sonant.load(CASES / f"{name}.nemo", device="cpu", dtype="float32")
 
 
 @cache

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -27,6 +26,7 @@ import yaml
 
 import sonant
 from doc_blocks import CASES, DOCS, PAGES, REPO, Session, blocks, name_of, prose
+from nemo_cases import noisy
 from sonant import config, errors, hooks, plugins, registry, spec
 from sonant.cli.main import app
 from sonant.nemo.archive import CONFIG, WEIGHTS, NemoArchive, write_archive
@@ -93,13 +93,6 @@ def link(name: str, target: str) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = tarfile.SYMTYPE, target
     return entry
-
-
-def noisy(path: Path) -> np.ndarray:
-    """A recording with white noise, 25 dB below it."""
-    sound = soundfile.read(path, dtype="float32")[0]
-    noise = np.random.default_rng(2).standard_normal(len(sound)).astype(np.float32)
-    return sound + noise * np.sqrt((sound**2).mean()) * np.float32(10 ** (-25 / 20))
 
 
 @pytest.fixture(scope="module")

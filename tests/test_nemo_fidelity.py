@@ -23,41 +23,20 @@ and `NAME.json`
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 import torch
 from torch import Tensor
 
-import sonant
+from nemo_cases import CASES, LARGEST_ERROR, arrays, meta, model
 from sonant import lengths
 from sonant_asr.recognizer.searching import choose
 
-CASES = Path(__file__).resolve().parent / "nemo-cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.nemo"))
-LARGEST_ERROR = 1e-5
-
-
-@cache
-def meta(name: str) -> dict[str, Any]:
-    return json.loads((CASES / f"{name}.json").read_text("utf-8"))
-
-
-@cache
-def arrays(name: str) -> dict[str, Tensor]:
-    with np.load(CASES / f"{name}.npz") as found:
-        return {key: torch.from_numpy(found[key]) for key in found}
-
-
-@cache
-def model(name: str) -> Any:
-    return sonant.load(CASES / f"{name}.nemo", device="cpu", dtype="float32")
 
 
 def waveforms(name: str) -> tuple[Tensor, Tensor]:

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import torch
 from attrs import field, frozen
 
-from sonant.config import ModelConfig
-from sonant.errors import CheckpointError, SonantError
+from sonant.config import ModelConfig, fill_model
+from sonant.errors import CheckpointError, ConfigError, SonantError
 from sonant.files import Files
 from sonant.weights import State
 
@@ -196,6 +196,19 @@ class Converted:
     files: Files
     state: State
     notes: tuple[str, ...]
+
+
+def fill(task: str, values: Mapping[str, Any], parts: Mapping[str, Placed], origin: str) -> ModelConfig:
+    """The filled config of what a task's mapping read: the task's own values, and a section for each part.
+
+    Raises:
+        CheckpointError: it does not hold together.
+    """
+    data = {"task": {"name": task, **values}} | {key: dict(part.section) for key, part in parts.items()}
+    try:
+        return fill_model(data)
+    except ConfigError as error:
+        raise CheckpointError(f"{origin}: {error}") from error
 
 
 @contextmanager

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 from attrs import evolve, frozen
 from click.testing import CliRunner
 
 import sonant
+from nemo_cases import noisy
 from sonant.cli.main import app
 from sonant.errors import ConfigError
 from sonant.protocols import Hypothesis
@@ -29,9 +29,7 @@ SAID = "front center rear left"
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`a.wav` with noise, of which a CTC model is not sure."""
     path = tmp_path_factory.mktemp("audio") / "noisy.wav"
-    sound = soundfile.read(CASES / "a.wav", dtype="float32")[0]
-    noise = np.random.default_rng(2).standard_normal(len(sound)).astype(np.float32)
-    soundfile.write(path, sound + noise * np.sqrt((sound**2).mean()) * np.float32(10 ** (-25 / 20)), 16000)
+    soundfile.write(path, noisy(CASES / "a.wav"), 16000)
     return path
 
 

@@ -14,11 +14,21 @@ from sonant import config as configs
 from sonant import registry
 from sonant.build import Blueprint
 from sonant.config import ModelConfig
-from sonant.errors import CheckpointError, ConfigError
+from sonant.errors import CheckpointError
 from sonant.files import Files
 from sonant.huggingface.folder import HuggingFaceFolder
 from sonant.layout import HF_CONFIG, HF_PREPROCESSOR, HF_PROCESSOR
-from sonant.mapping import ComponentMapping, Converted, ForeignSection, Placed, TaskMapping, located, read_state, write_state
+from sonant.mapping import (
+    ComponentMapping,
+    Converted,
+    ForeignSection,
+    Placed,
+    TaskMapping,
+    fill,
+    located,
+    read_state,
+    write_state,
+)
 from sonant.registry import Registered
 from sonant.weights import State
 
@@ -134,11 +144,7 @@ def read_huggingface(path: Path) -> Converted:
     with located(str(path), FORM):
         task, parts = mapping.read(document, reader)
         reader.finish(document)
-    data = {"task": {"name": component.spec.name} | task} | {k: dict(p.section) for k, p in parts.items()}
-    try:
-        config = configs.fill_model(data)
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    config = fill(component.spec.name, task, parts, str(path))
     state, ignored = read_state(folder.state(), parts, str(path))
     notes = (*reader.notes, *(f"dropped tensor {name}" for name in ignored))
     try:

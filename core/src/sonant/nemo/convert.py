@@ -14,9 +14,9 @@ from torch import nn
 from sonant import config as configs
 from sonant import registry
 from sonant.build import Blueprint
-from sonant.errors import CheckpointError, ConfigError
+from sonant.errors import CheckpointError
 from sonant.files import Files
-from sonant.mapping import ComponentMapping, Converted, Placed, TaskMapping, located, read_state, write_state
+from sonant.mapping import ComponentMapping, Converted, Placed, TaskMapping, fill, located, read_state, write_state
 from sonant.nemo.archive import NemoArchive, artifact_name
 from sonant.nemo.mapping import NemoSection
 from sonant.registry import Registered
@@ -162,11 +162,7 @@ def read_nemo(archive: NemoArchive) -> Converted:
     with located(str(archive.path), "NeMo"):
         task, parts = mapping.read(document, reader)
         reader.finish(document)
-    data = {"task": {"name": component.spec.name} | task} | {k: dict(p.section) for k, p in parts.items()}
-    try:
-        config = configs.fill_model(data)
-    except ConfigError as error:
-        raise CheckpointError(f"{archive.path}: {error}") from error
+    config = fill(component.spec.name, task, parts, str(archive.path))
     state, ignored = read_state(archive.state() | reader.tensors, parts, str(archive.path))
     notes = (*reader.notes, *(f"dropped tensor {name}" for name in ignored))
     return Converted(config, Files.of(reader.files, str(archive.path)), state, notes)

@@ -79,25 +79,10 @@ _HOW = (
 )
 
 
+_LISTENING = ("boost", "boost_file", "boost_weight", "lm", "lm_weight")
 HEADINGS = {
-    "How words are found": (
-        *(
-            "decoder",
-            "search",
-            "beam",
-            "n_best",
-            "boost",
-            "boost_file",
-            "boost_weight",
-            "lm",
-            "lm_weight",
-            "confidence",
-            "channel",
-        ),
-    ),
-    "Of models that are told what to write": (
-        *("source_lang", "target_lang", "task", "punctuation", "itn", "diarize", "context"),
-    ),
+    "How words are found": ("decoder", "search", "beam", "n_best", *_LISTENING, "confidence", "channel"),
+    "Of models that are told what to write": ("source_lang", "target_lang", "task", "punctuation", "itn", "diarize", "context"),
     "How it runs": ("batch_size", "batch_seconds", "chunking", "device", "dtype", "threads", "shard", "registry"),
     "While it is spoken": ("live", "look_ahead", "microphone"),
 }

@@ -19,14 +19,29 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 from attrs import evolve, frozen
 
-from sonant.protocols import Hypothesis, Tokenizer
+from sonant.protocols import Hypothesis
 from sonant.results import Span
 from sonant_asr.confidence.measures import aggregate
 
 _SPACES = (" ", "_", "▁")
+
+
+class Spelled(Protocol):
+    """What it takes of a tokenizer to read what a search found."""
+
+    vocab_size: int
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
+        ...
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The token of each id as it is written."""
+        ...
 
 
 @frozen
@@ -65,7 +80,7 @@ class _Vocabulary:
 
 def timestamps(
     hypothesis: Hypothesis,
-    tokenizer: Tokenizer,
+    tokenizer: Spelled,
     frame_seconds: float,
     *,
     family: str,
@@ -116,7 +131,7 @@ def ctc_spans(
     return tuple(frame_ids[t] for t in seen), starts, ends
 
 
-def settled(hypothesis: Hypothesis, tokenizer: Tokenizer, word_separator: str = " ") -> int:
+def settled(hypothesis: Hypothesis, tokenizer: Spelled, word_separator: str = " ") -> int:
     """How many tokens, from the first on, make words that no token to come can change: those before the last word."""
     vocabulary = _vocabulary(tuple(tokenizer.pieces(range(tokenizer.vocab_size))))
     pieces = _pieces(hypothesis, tokenizer)
@@ -130,7 +145,7 @@ def settled(hypothesis: Hypothesis, tokenizer: Tokenizer, word_separator: str = 
     return 0
 
 
-def punctuation(tokenizer: Tokenizer) -> frozenset[str]:
+def punctuation(tokenizer: Spelled) -> frozenset[str]:
     """The punctuation marks that occur in tokens other than special ones and those that begin a word."""
     return _vocabulary(tuple(tokenizer.pieces(range(tokenizer.vocab_size)))).marks
 
@@ -147,7 +162,7 @@ def _is_special(token: str) -> bool:
     return (token[0], token[-1]) in {("[", "]"), ("<", ">")}
 
 
-def _pieces(hypothesis: Hypothesis, tokenizer: Tokenizer) -> list[_Piece]:
+def _pieces(hypothesis: Hypothesis, tokenizer: Spelled) -> list[_Piece]:
     written = tokenizer.pieces(hypothesis.tokens)
     known = hypothesis.token_confidence
     sure = [(number,) for number in known] if known else [()] * len(written)

@@ -16,7 +16,7 @@ from sonant_asr.aed.transcripts import written
 from sonant_asr.confidence.measures import aggregate
 from sonant_asr.recognizer.config import AsrConfig
 from sonant_asr.recognizer.utterances import end_ids, marks, utterances, without
-from sonant_asr.timestamps import punctuation, timestamps
+from sonant_asr.timestamps import Spelled, punctuation, timestamps
 
 Level = Literal["segment", "word", "char"]
 """How fine timestamps are. Each level includes the coarser ones."""
@@ -98,7 +98,7 @@ def _texts(hypothesis: Hypothesis, tokenizer: Tokenizer) -> list[Alternative]:
     return list(found.values())
 
 
-def spelled(tokens: Sequence[int], tokenizer: Tokenizer) -> str:
+def spelled(tokens: Sequence[int], tokenizer: Spelled) -> str:
     """The text of tokens as people write it."""
     return _strip_spaces(tokenizer.decode(tokens), punctuation(tokenizer))
 

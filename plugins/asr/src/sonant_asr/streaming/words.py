@@ -30,10 +30,6 @@ class Spelling:
         self.decode = tokenizer.decode
         self._pieces: list[str] = list(tokenizer.pieces(range(self.vocab_size)))
 
-    def encode(self, text: str) -> list[int]:
-        """Not needed to write."""
-        raise NotImplementedError
-
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The token of each id as it is written."""
         return self._pieces if ids == range(self.vocab_size) else [self._pieces[i] for i in ids]
