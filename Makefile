@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DISTRIBUTIONS := core plugins/features plugins/encoders plugins/asr
+DISTRIBUTIONS := core plugins/features plugins/encoders plugins/asr plugins/training
 CASES := tests/nemo-cases
 
 .DEFAULT_GOAL := help

@@ -188,11 +188,7 @@ card. A plugin's own weights are best fetched from a repo with a pinned `revisio
 
 def public_classes() -> list[type]:
     """The classes of `sonant.protocols`, in its order."""
-    return [
-        value
-        for name, value in vars(protocols).items()
-        if isinstance(value, type) and value.__module__ == protocols.__name__ and not name.startswith("_")
-    ]
+    return [value for name in protocols.__all__ if isinstance(value := getattr(protocols, name), type)]
 
 
 def kind_of(cls: type) -> str:

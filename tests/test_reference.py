@@ -24,9 +24,7 @@ SCRIPT = runpy.run_path(str(REPO / "scripts" / "make_reference.py"))
 PAGES = DOCS / "reference"
 HOOKS = {name: value for name, value in vars(hooks).items() if name.startswith("sonant_")}
 PROTOCOLS = {
-    name: value
-    for name, value in vars(protocols).items()
-    if isinstance(value, type) and getattr(value, "_is_protocol", False) and value.__module__ == protocols.__name__
+    name: value for name, value in vars(protocols).items() if isinstance(value, type) and getattr(value, "_is_protocol", False)
 }
 
 

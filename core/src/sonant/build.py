@@ -91,6 +91,34 @@ def assemble(config: ModelConfig, files: Files, *, source: str = "", notes: tupl
     return model
 
 
+def training_parts(model: nn.Module, sections: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What only the training of a model needs, its losses, built by the keys of its task's spec; `loss` takes them by these.
+
+    Args:
+        model: a `Trainable` that was built or loaded.
+        sections: of the run's config; None takes those that the model was built with.
+
+    Raises:
+        ConfigError: the task cannot be trained, or a section is missing or does not fit.
+        UnknownName, DuplicateName: a component's name cannot be resolved.
+    """
+    blueprint: Blueprint = model.blueprint  # type: ignore[assignment]
+    task, found = blueprint.config.task, blueprint.config.training if sections is None else sections
+    if not task.component.spec.training:
+        raise ConfigError(f"task: {configs.label(task.component)} says nothing of how it is trained (`training` of its spec)")
+    built: dict[str, Any] = {}
+    for part in task.component.spec.training:
+        if found.get(part.key) is None:
+            if part.required:
+                raise ConfigError(f"{part.key} is missing: to train, the task {task.name!r} needs {part.key}: {{name: …}}")
+            continue
+        section = configs.fill_section(part.kind, found[part.key], part.key)
+        owned = {key: getattr(model, key, None) for key in blueprint.config.parts}
+        sizes = {name: _size(owned | built, origin, part.key) for name, origin in part.sizes.items()}
+        built[part.key] = instantiate(section, part.key, sizes)
+    return built
+
+
 def _size(built: Mapping[str, Any], origin: str, path: str) -> Any:
     key, _, attribute = origin.partition(".")
     if key not in built:

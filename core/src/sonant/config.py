@@ -31,8 +31,10 @@ log = logging.getLogger(__name__)
 
 _DEEP = 500  # brackets in a document, or columns in a line: with fewer of both it is not nested too deeply for a C stack
 
-TRAINING_SECTIONS = ("train_ds", "validation_ds", "test_ds", "loss", "optim", "trainer", "exp_manager", "seed")
-"""Sections that describe a training run. They belong to the run, not to the model, and are not stored with weights."""
+TRAINING_SECTIONS = ("init", "train_ds", "validation_ds", "test_ds", "loss", "optim", "trainer", "exp_manager", "seed")
+"""Sections that describe a training run. They belong to the run, not to the model, and are not stored with weights.
+
+So do those that the spec of a task names in `training`."""
 
 
 @frozen
@@ -337,7 +339,8 @@ def fill_model(data: Mapping[str, Any]) -> ModelConfig:
         raise ConfigError(f"task is missing: it says what the model does (installed: {tasks})")
     task = fill_section("task", data["task"], "task")
     declared = {part.key: part for part in task.component.spec.parts}
-    known = [*declared, *TRAINING_SECTIONS]
+    run = dict.fromkeys((*TRAINING_SECTIONS, *(part.key for part in task.component.spec.training)))
+    known = [*declared, *run]
     for key in data:
         if key not in ("task", PROVENANCE, *known):
             close = difflib.get_close_matches(str(key), known, n=1)
@@ -349,7 +352,7 @@ def fill_model(data: Mapping[str, Any]) -> ModelConfig:
             parts[key] = fill_section(part.kind, data[key], key)
         elif part.required:
             raise ConfigError(f"{key} is missing: the task {task.name!r} needs a section {key}: {{name: …}}")
-    training = {k: data[k] for k in TRAINING_SECTIONS if k in data}
+    training = {k: data[k] for k in run if k in data}
     return ModelConfig(task=task, parts=parts, training=training)
 
 

@@ -179,6 +179,13 @@ class ComponentSpec:
         default=None, metadata={"help": "what it stands for in the models of Hugging Face's transformers, if anything"}
     )
     parts: tuple[Part, ...] = field(default=(), metadata={"help": "of a task: its sections, in the order they are built"})
+    training: tuple[Part, ...] = field(
+        default=(),
+        metadata={
+            "help": "of a task: the sections that only its training needs, as losses; they are built beside the model, never "
+            "stored with it, and handed to its `loss` by their keys. A task without any is not trained by `sonant train`"
+        },
+    )
     deprecated: str = field(
         default="",
         metadata={

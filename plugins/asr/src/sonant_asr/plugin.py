@@ -33,6 +33,7 @@ _REFUSED_DECODERS = {
 }
 _OF_TRANSFORMERS = ("ParakeetForCTC", "ParakeetForRNNT", "ParakeetForTDT", "NemotronAsrStreamingForRNNT")
 _DECODER_SIZES = {"d_in": "encoder.d_out", "vocab_size": "tokenizer.vocab_size", "tokenizer": "tokenizer"}
+_LOSS_SIZES = {"vocab_size": "tokenizer.vocab_size"}
 
 
 def _task() -> ComponentSpec:
@@ -64,6 +65,10 @@ def _task() -> ComponentSpec:
                 sizes={"tokenizer": "tokenizer"},
                 help="how labels are found; chosen at run time, not stored",
             ),
+        ),
+        training=(
+            Part(key="loss", kind="loss", sizes=_LOSS_SIZES, help="what the head's output is measured by"),
+            Part(key="aux_loss", kind="loss", required=False, sizes=_LOSS_SIZES, help="the same of the second head"),
         ),
         nemo=NemoSpec(
             mapping="sonant_asr.recognizer.nemo:MAPPING",

@@ -121,6 +121,16 @@ class CanaryPrompt:
         before = [CONTEXT, prompt.context or ""]
         return self._encode([*before, BEGIN, self._emotion, source, target, pnc, itn, timestamp, diarize], prompt.target_lang)
 
+    def spell(self, text: str, language: str | None) -> list[int]:
+        """The ids of a text behind the prompt, as `language` spells it.
+
+        Raises:
+            ConfigError: the tokenizer does not have it.
+        """
+        if not hasattr(self.tokenizer, "languages"):
+            return list(self.tokenizer.encode(text))  # type: ignore[union-attr]
+        return self._spell("text", text, str(language))
+
     def _encode(self, parts: list[str], language: str | None = None) -> tuple[int, ...]:
         """Special tokens one by one, and free text between them as `language` spells it."""
         if not hasattr(self.tokenizer, "languages"):  # one SentencePiece model reads all of it, and so may begin with a space
@@ -130,15 +140,15 @@ class CanaryPrompt:
             return tuple(self.tokenizer.encode("".join(parts)))  # type: ignore[union-attr]
         ids: list[int] = []
         for part in filter(None, parts):
-            ids += [self._token(part)] if _is_special(part) else self._spell(part, str(language))
+            ids += [self._token(part)] if _is_special(part) else self._spell("context", part, str(language))
         return tuple(ids)
 
-    def _spell(self, text: str, language: str) -> list[int]:
+    def _spell(self, what: str, text: str, language: str) -> list[int]:
         """Text by the tokenizer of its language, which may be called `en` or `en-US`."""
         known: tuple[str, ...] = self.tokenizer.languages  # type: ignore[union-attr]
         name = next((one for one in known if one == language or one.partition("-")[0] == language), None)
         if name is None:
-            raise ConfigError(f"context: the tokenizer has no language {language!r}; it has {', '.join(known)}")
+            raise ConfigError(f"{what}: the tokenizer has no language {language!r}; it has {', '.join(known)}")
         return list(self.tokenizer.encode(text, name))  # type: ignore[union-attr, call-arg]
 
     def _language(self, field: str, name: str | None) -> str:

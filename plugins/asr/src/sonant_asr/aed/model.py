@@ -98,14 +98,28 @@ class AedHead(nn.Module):
         """What a search is called with: the frames, and the tokens that each utterance's text begins with."""
         return {"enc": enc, "lens": lens, "prefixes": [self.prompt.encode(prompt) for prompt in prompts]}
 
-    def forward(self, enc: Tensor, lens: Tensor, labels: Tensor) -> Tensor:
-        """`(B, T, D)`, `(B,)`, labels `(B, U)` to logits `(B, U + 1, V')` of each label and of what follows the last.
+    def labels_of(self, text: str, prompt: Prompt) -> list[int]:
+        """The labels of a text in the language that `prompt` asks for."""
+        return self.prompt.spell(text, prompt.target_lang)
 
-        The labels stand behind the prompt of a model that was asked for nothing.
+    def forward(
+        self, enc: Tensor, lens: Tensor, labels: Tensor, label_lens: Tensor, prompts: Sequence[Prompt] | None = None
+    ) -> dict[str, Tensor]:
+        """`(B, T, D)`, `(B,)`, labels `(B, U)`, `(B,)` to what training compares: `logits` `(B, N, V')` of each token, from the
+        second of the prompt to that which ends the text, beside `targets` `(B, N)`, what it should have been, and
+        `target_lens` `(B,)`.
+
+        Args:
+            prompts: what was asked, an utterance each; None stands for a model that was asked for nothing.
         """
-        prefix = torch.tensor(self.prompt.encode(self.prompt.fill(Prompt())), device=labels.device)
-        ids = torch.cat([prefix.expand(len(labels), -1), labels], dim=1)
-        return self.scores(enc, lens, ids)[:, len(prefix) - 1 :]
+        asked = [self.prompt.fill(Prompt())] * len(labels) if prompts is None else prompts
+        rows = [
+            torch.cat([labels.new_tensor(self.prompt.encode(prompt)), row[:size], labels.new_tensor([self.eos])])
+            for prompt, row, size in zip(asked, labels, label_lens.tolist(), strict=True)
+        ]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.eos)
+        target_lens = torch.tensor([len(row) - 1 for row in rows], device=labels.device)
+        return {"logits": self.scores(enc, lens, ids[:, :-1]), "targets": ids[:, 1:], "target_lens": target_lens}
 
     def scores(self, enc: Tensor, lens: Tensor, ids: Tensor) -> Tensor:
         """`(B, T, D)`, `(B,)`, all tokens `(B, U)`, prompt included, to the logits `(B, U, V')` of the token behind each.

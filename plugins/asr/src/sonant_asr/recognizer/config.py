@@ -17,3 +17,10 @@ class AsrConfig:
     end_of_utterance: list[str] = field(
         factory=list, metadata={"help": "tokens that are no words but mark where an utterance ends, as <EOU>"}
     )
+    aux_loss_weight: float = field(
+        default=0.3, metadata={"help": "in training, of the second head's loss; that of the first has the rest, up to 1"}
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.aux_loss_weight <= 1:
+            raise ValueError(f"aux_loss_weight {self.aux_loss_weight} is not from 0 to 1")

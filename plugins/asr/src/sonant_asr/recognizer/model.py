@@ -17,17 +17,19 @@ from sonant.exporting import Export
 from sonant.protocols import Search
 from sonant.results import Transcript
 from sonant.runtime import Batch, Batching
+from sonant.training import Example, Score
 from sonant_asr.alignment.model import Aligner
 from sonant_asr.confidence.asking import Asked
 from sonant_asr.fusion import merging
 from sonant_asr.long.chunking import read as read_chunking
 from sonant_asr.long.encoding import LONGEST_SHARED, LongEncoding
-from sonant_asr.recognizer import graphs, searching
+from sonant_asr.recognizer import graphs, searching, training
 from sonant_asr.recognizer import prompt as prompts
 from sonant_asr.recognizer.config import AsrConfig
 from sonant_asr.recognizer.pipeline import recognize
 from sonant_asr.recognizer.request import Request
 from sonant_asr.recognizer.text import Level, check_level
+from sonant_asr.recognizer.training import Labelled, Utterance
 from sonant_asr.recognizer.utterances import end_ids
 from sonant_asr.streaming.engine import Engine
 from sonant_asr.streaming.pool import Pool, Session
@@ -101,6 +103,31 @@ class Recognizer(nn.Module):
     def forward(self, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """The same as `encode`."""
         return self.encode(wav, lens)
+
+    def prepare(self, example: Example) -> Utterance:
+        """What training learns from an example, which has a `text`; a `ValueError` says why it can learn nothing."""
+        return training.prepare(self, example)
+
+    def collate(self, prepared: Sequence[Utterance]) -> Labelled:
+        """A batch for `loss` and `score`."""
+        return training.collate(prepared)
+
+    def loss(self, batch: Labelled, *, loss: Any, aux_loss: Any = None) -> dict[str, Tensor]:
+        """What training minimizes, as `loss`; of a hybrid also the loss of each head, as `rnnt_loss` and `ctc_loss`.
+
+        Args:
+            batch: of `collate`.
+            loss: what the head's output is measured by; a loss component.
+            aux_loss: the same of the second head.
+
+        Raises:
+            ConfigError: a head has no loss, or a loss no head.
+        """
+        return training.losses(self, batch, loss, aux_loss)
+
+    def score(self, batch: Labelled) -> list[Score]:
+        """Word and character errors of each utterance of a batch, `wer` and `cer`."""
+        return training.score(self, batch)
 
     def graphs(self, *, decoder: str | None = None) -> Export:
         """What `sonant.export` writes, of the main head or of a hybrid's `decoder`."""
