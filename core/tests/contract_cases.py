@@ -69,6 +69,8 @@ SKIPPED: dict[str, dict[str, str]] = {
     "search versioned": {"streaming equals one pass": "does not stream"},
     "preprocessor blocks": {"gradients reach every parameter": "has no parameters to train"},
     "augmentation mask": {"gradients reach every parameter": "has no parameters to train"},
+    "task spell": dict.fromkeys(("trains", "scores"), "it cannot be trained, and does not say that it can"),
+    "task embed": dict.fromkeys(("trains", "scores"), "it cannot be trained, and does not say that it can"),
 }
 if find_spec("triton") is None:
     SKIPPED["kernel good_scan/fast"] = {"loads": "needs triton, which is not installed here"}
@@ -192,6 +194,12 @@ BROKEN = {
     "task broken/lacks_a_part": {"builds": "no vocoder with a tiny config is installed to build it with"},
     "task broken/hears_padding": {"batch invariance": "recording 2 of 3, of 1.3 s, gives another one alone than in"},
     "task broken/writes_samples": {"leaves its arguments alone": "it writes into its wav"},
+    "task broken/lacks_a_score": {"trains": "it has no prepare, collate, score:", "scores": "it has no prepare, collate, score:"},
+    "task broken/names_it_otherwise": {"trains": "loss() returns entropy; the one to minimize is called 'loss'"},
+    "task broken/learns_nothing": {"trains": "its loss has no gradient"},
+    "task broken/one_loss_for_each": {"trains": "not one finite number"},
+    "task broken/scores_one": {"scores": "3 examples gave 1 scores"},
+    "task broken/counts_nothing": {"scores": "has no counts, as {'wer': (errors, words)}"},
 }
 
 BROKEN_KINDS = {

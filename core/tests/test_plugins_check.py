@@ -47,27 +47,35 @@ def test_passed_checks_are_counted_and_the_others_spelled_out(command):
     for check in contract.checks("broken-tasks"):
         total[check.subject] = total.get(check.subject, 0) + 1
     assert re.fullmatch(rf"plugin broken-tasks: {total['plugin broken-tasks']} passed; import time \d+ ms", lines[2])
-    at = lines.index(f"task broken/loses_one: {total['task broken/loses_one'] - 2} passed, 1 failed, 1 skipped")
+    at = lines.index(f"task broken/loses_one: {total['task broken/loses_one'] - 4} passed, 1 failed, 3 skipped")
     assert lines[at + 1] == "  failed   infers: 3 recordings gave 2 results"
     assert lines[at + 2] == "           promised: `infer` gives one result for each recording of a batch."
-    at = lines.index(f"task broken/cannot_be_built: {total['task broken/cannot_be_built'] - 6} passed, 1 failed, 5 skipped")
-    skipped = "constructor leaves all else alone, infers, batch invariance, saved and opened, leaves its arguments alone"
+    at = lines.index(f"task broken/cannot_be_built: {total['task broken/cannot_be_built'] - 8} passed, 1 failed, 7 skipped")
+    needing = ("constructor leaves all else alone", "infers", "batch invariance", "saved and opened", "trains", "scores")
+    skipped = ", ".join((*needing, "leaves its arguments alone"))
     assert lines[at + 3] == f"  skipped  {skipped}: does not build"
     assert not any(line.startswith("  passed") for line in lines)
-    assert re.fullmatch(rf"{sum(total.values()) - 17} passed, 6 failed, 11 skipped in \d+\.\d s", lines[-2])
+    assert re.fullmatch(rf"{sum(total.values()) - 36} passed, 13 failed, 23 skipped in \d+\.\d s", lines[-2])
     assert lines[-1] == 'pytest shows where a check fails: test_contract = sonant.testing.contract.suite("broken-tasks")'
 
 
 def test_many_failures_are_named_again_at_the_end(command):
     lines = command("plugins", "--check", "Slow_Plugin", "broken.tasks", status=1).stdout.splitlines()
     at = lines.index("failed:")
-    assert lines[at + 1 : at + 9] == [
+    assert lines[at + 1 : at + 16] == [
         "  task broken/loses_one: infers",
         "  task broken/draws_anew: saved and opened",
         "  task broken/cannot_be_built: builds",
         "  task broken/lacks_a_part: builds",
         "  task broken/hears_padding: batch invariance",
         "  task broken/writes_samples: leaves its arguments alone",
+        "  task broken/lacks_a_score: trains",
+        "  task broken/lacks_a_score: scores",
+        "  task broken/names_it_otherwise: trains",
+        "  task broken/learns_nothing: trains",
+        "  task broken/one_loss_for_each: trains",
+        "  task broken/scores_one: scores",
+        "  task broken/counts_nothing: scores",
         "  plugin slow-plugin: import time",
         "",
     ]
@@ -78,7 +86,7 @@ def test_all_lists_the_passed_checks(command):
     listed = [line for line in lines if line.startswith("  passed   ")]
     assert "  passed   saved and opened" in listed
     assert any(re.fullmatch(r"  passed   import time: \d+ ms", line) for line in listed)
-    assert lines[-2].startswith(f"{len(listed)} passed, 6 failed")
+    assert lines[-2].startswith(f"{len(listed)} passed, 13 failed")
 
 
 def test_all_needs_check(command):

@@ -104,8 +104,9 @@ def training_parts(model: nn.Module, sections: Mapping[str, Any] | None = None) 
     """
     blueprint: Blueprint = model.blueprint  # type: ignore[assignment]
     task, found = blueprint.config.task, blueprint.config.training if sections is None else sections
-    if not task.component.spec.training:
-        raise ConfigError(f"task: {configs.label(task.component)} says nothing of how it is trained (`training` of its spec)")
+    if not isinstance(model, protocols.Trainable):
+        needed = ", ".join(name for name in ("prepare", "collate", "loss", "score") if not hasattr(model, name))
+        raise ConfigError(f"task: {configs.label(task.component)} cannot be trained: its model has no {needed}")
     built: dict[str, Any] = {}
     for part in task.component.spec.training:
         if found.get(part.key) is None:

@@ -182,8 +182,16 @@ class ComponentSpec:
     training: tuple[Part, ...] = field(
         default=(),
         metadata={
-            "help": "of a task: the sections that only its training needs, as losses; they are built beside the model, never "
-            "stored with it, and handed to its `loss` by their keys. A task without any is not trained by `sonant train`"
+            "help": "of a task that can be trained (`sonant.protocols.Trainable`): the sections that only training needs, as "
+            "losses; they are built beside the model, never stored with it, and handed to its `loss` by their keys"
+        },
+    )
+    tiny_row: Mapping[str, Any] = field(
+        factory=dict,
+        converter=_frozen_mapping,
+        metadata={
+            "help": "of a task that can be trained: what a manifest says of a recording beside its `text`, for the contract "
+            'suite, as {"label": "music"}'
         },
     )
     deprecated: str = field(

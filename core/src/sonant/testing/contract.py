@@ -32,6 +32,7 @@ from sonant.testing import (
     encoders,
     imports,
     kernels,
+    learning,
     losses,
     modules,
     optimizers,
@@ -56,7 +57,7 @@ EVERY_PLUGIN: Final[tuple[Promise, ...]] = (*imports.CHECKS, *distribution.CHECK
 EVERY_KERNEL: Final[tuple[Promise, ...]] = kernels.CHECKS
 EVERY_KIND: Final[tuple[Promise, ...]] = (*specs.CHECKS, *construction.CHECKS)
 BY_KIND: Final[dict[str, tuple[Promise, ...]]] = {
-    "task": (*tasks.CHECKS, *arguments.LEFT_ALONE),
+    "task": (*tasks.CHECKS, *learning.CHECKS, *arguments.LEFT_ALONE),
     "preprocessor": (*preprocessors.CHECKS, *arguments.CHECKS, *modules.CHECKS),
     "augmentation": (*augmentations.CHECKS, *arguments.LEFT_ALONE, *modules.CHECKS),
     "encoder": (*encoders.CHECKS, *arguments.CHECKS, *modules.CHECKS),

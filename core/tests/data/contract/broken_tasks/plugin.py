@@ -20,6 +20,10 @@ def sonant_components():
             config="good_parts.config:Empty",
             doc="A task, broken.",
             parts=(Part(key="vocoder", kind="vocoder"),) if name == "lacks_a_part" else parts,
+            tiny_row={"mood": "ba"},
         )
-        for name in ("loses_one", "draws_anew", "cannot_be_built", "lacks_a_part", "hears_padding", "writes_samples")
+        for name in (
+            *("loses_one", "draws_anew", "cannot_be_built", "lacks_a_part", "hears_padding", "writes_samples"),
+            *("lacks_a_score", "names_it_otherwise", "learns_nothing", "one_loss_for_each", "scores_one", "counts_nothing"),
+        )
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
-from good_parts.task import Speller
+from good_parts.task import LearningSpeller, Speller
+
+from sonant.training import Score
 
 
 class LosesOne(Speller):
@@ -39,3 +41,33 @@ class WritesSamples(Speller):
     def infer(self, batch):
         batch.wav.clamp_(-0.1, 0.1)
         return super().infer(batch)
+
+
+class LacksAScore(Speller):
+    def loss(self, batch):
+        return {"loss": torch.zeros((), requires_grad=True)}
+
+
+class NamesItOtherwise(LearningSpeller):
+    def loss(self, batch):
+        return {"entropy": super().loss(batch)["loss"]}
+
+
+class LearnsNothing(LearningSpeller):
+    def loss(self, batch):
+        return {"loss": super().loss(batch)["loss"].detach()}
+
+
+class OneLossForEach(LearningSpeller):
+    def loss(self, batch):
+        return {"loss": super().loss(batch)["loss"].expand(len(batch.texts))}
+
+
+class ScoresOne(LearningSpeller):
+    def score(self, batch):
+        return super().score(batch)[:1]
+
+
+class CountsNothing(LearningSpeller):
+    def score(self, batch):
+        return [Score(name=text) for text in batch.texts]

@@ -48,6 +48,7 @@ def sonant_components():
         _spec("tokenizer", "letters", "Letters", "Letters"),
         _spec("tokenizer", "listed", "Listed", "Listed", tiny={"file": "words.txt"}, tiny_files="good_parts.tokenizer:files"),
         _spec("task", "spell", "Speller", parts=_PARTS),
+        _spec("task", "learn_to_spell", "LearningSpeller", parts=_PARTS, tiny_row={"mood": "ba"}),
         _spec("task", "embed", "Embedder", parts=_PARTS),
     ]
 

@@ -6,6 +6,9 @@ import torch
 from attrs import frozen
 from torch import nn
 
+from sonant import lengths
+from sonant.training import Score
+
 
 class Speller(nn.Module):
     """Recordings to texts."""
@@ -26,6 +29,38 @@ class Speller(nn.Module):
         enc, lens = self.encoder(feats, lens)
         best = self.decoder.score(enc)[..., :-1].argmax(-1).tolist()
         return [self.tokenizer.decode(row[:n]) for row, n in zip(best, lens.tolist(), strict=True)]
+
+
+@frozen(eq=False)
+class Labelled:
+    """A batch."""
+
+    wav: torch.Tensor
+    lens: torch.Tensor
+    texts: tuple[str, ...]
+
+    def to(self, device):
+        return Labelled(self.wav.to(device), self.lens.to(device), self.texts)
+
+
+class LearningSpeller(Speller):
+    """Learns to tell the first letter of what a manifest says of the mood."""
+
+    def prepare(self, example):
+        return torch.from_numpy(example.samples), example.row["mood"]
+
+    def collate(self, prepared):
+        samples, texts = zip(*prepared, strict=True)
+        return Labelled(*lengths.pad(list(samples)), texts)
+
+    def loss(self, batch):
+        enc, _ = self.encoder(*self.preprocessor(batch.wav, batch.lens))
+        scores = self.decoder.score(enc).log_softmax(-1)
+        firsts = torch.tensor([self.tokenizer.encode(text)[0] for text in batch.texts])
+        return {"loss": -(scores.mean(1)[torch.arange(len(firsts)), firsts]).mean()}
+
+    def score(self, batch):
+        return [Score(name=text, counts={"letters": (1.0, 2.0)}, reference=text) for text in batch.texts]
 
 
 @frozen(eq=False)
