@@ -1,0 +1,1 @@
+"""Operations with several implementations. `sonant.kernels` chooses one."""
