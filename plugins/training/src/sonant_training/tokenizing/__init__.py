@@ -1,0 +1,1 @@
+"""Making tokenizers from texts. Light: neither torch nor lhotse is imported."""
