@@ -2,7 +2,7 @@
 
     python benchmarks/make_checkpoint.py OUT.nemo [FORM] [encoder.n_layers=24 …]
 
-FORM is parakeet-tdt-0.6b (the default), quartznet15x5 or streaming-rnnt-0.6b.
+FORM is parakeet-tdt-0.6b (the default), quartznet15x5, streaming-rnnt-0.6b or small-ctc.
 
 The tokenizer is that of a small checkpoint in `tests/nemo-cases`; its 96 pieces make the output layer smaller than published.
 """
@@ -49,6 +49,14 @@ preprocessor: {name: log_mel, features: 128}
 tokenizer: {name: sentencepiece, file: tokenizer.model}
 encoder: {name: fastconformer, n_layers: 24, d_model: 1024, n_heads: 8, use_bias: false, xscaling: false}
 decoder: {name: tdt, pred_hidden: 640, pred_rnn_layers: 2, joint_hidden: 640}
+""",
+    "small-ctc": """
+task: asr
+preprocessor: {name: log_mel, features: 80}
+augmentation: {name: spec_augment, freq_masks: 2, time_masks: 5, freq_width: 27, time_width: 0.05}
+tokenizer: {name: sentencepiece, file: tokenizer.model}
+encoder: {name: fastconformer, n_layers: 16, d_model: 176, n_heads: 4, subsampling_conv_channels: 256, xscaling: false}
+decoder: ctc
 """,
     "streaming-rnnt-0.6b": """
 task: asr

@@ -48,6 +48,7 @@ from click.testing import CliRunner
 import sonant
 from sonant import cards, config, plugins, registry
 from sonant.cli.main import app
+from sonant_training.optimizers.section import read_optim
 
 REPO = Path(__file__).resolve().parents[1]
 CASES = REPO / "tests" / "nemo-cases"
@@ -269,9 +270,13 @@ class Session:
         if "models" in data:
             cards.read_cards(data, name_of(self.page))
             return
+        if isinstance(data.get("model"), dict):  # a training config of NeMo's, for `sonant convert-config`
+            return
         path = Path("shown.yaml")
         path.write_text(block.text, "utf-8")
         resolved = config.resolve_user_file(path)
+        if "optim" in resolved:
+            read_optim(resolved["optim"])
         if "task" in resolved:
             config.fill_model(resolved)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,15 @@ NOT_APPLICABLE = {
     "search transducer_beam: streaming equals one pass": "does not stream",
     "search transducer_maes: streaming equals one pass": "does not stream",
     "augmentation spec_augment: gradients reach every parameter": "has no parameters to train",
+    "loss angular_softmax: gradients reach every parameter": "has no parameters to train",
+    "loss bce: gradients reach every parameter": "has no parameters to train",
+    "loss cross_entropy: gradients reach every parameter": "has no parameters to train",
+    "loss ctc: gradients reach every parameter": "has no parameters to train",
+    "loss rnnt: gradients reach every parameter": "has no parameters to train",
+    "loss tdt: gradients reach every parameter": "has no parameters to train",
 }
+if find_spec("triton") is None:
+    NOT_APPLICABLE["kernel transducer_loss/triton: loads"] = "needs triton, which is not installed here"
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.label)

@@ -55,6 +55,7 @@ def altered(source: Path, target: Path, changes: dict[str, Any]) -> None:
             new.addfile(member, io.BytesIO(data))
 
 
+_ADAPTERS = "nemo.collections.asr.parts.submodules.adapters.multi_head_attention_adapter_module"
 FOREIGN = {  # checkpoints of kinds that Sonant does not open
     "absolute.nemo": {"encoder.self_attention_model": "abs_pos"},
     "multitalker.nemo": {"target": "nemo.collections.asr.models.multitalker_asr_models.EncDecMultiTalkerRNNTBPEModel"},
@@ -62,7 +63,8 @@ FOREIGN = {  # checkpoints of kinds that Sonant does not open
     "parallel.nemo": {"encoder._target_": "nemo.collections.asr.modules.ParallelConvASREncoder"},
     "unmasked.nemo": {"encoder": {"_target_": "nemo.collections.asr.modules.ConvASREncoder", "conv_mask": False}},
     "multiblank.nemo": {"joint.num_extra_outputs": 2, "decoding.big_blank_durations": [2, 4]},
-    "adapters.nemo": {"adapters": {"linear": {}}},
+    "adapters.nemo": {"adapters": {"mine": {"_target_": f"{_ADAPTERS}.RelPositionMultiHeadAttentionAdapter"}}},
+    "newer.nemo": {"encoder.rotary": True},
     "hostile.nemo": {"encoder._target_": "os.system"},
     "curious.nemo": {"preprocessor.sample_rate": "${oc.env:HOME}"},
 }

@@ -80,9 +80,9 @@ def error(ours: Tensor, theirs: Tensor, lens: Tensor | None = None) -> float:
 
 
 def test_the_cases_are_of_every_kind() -> None:
-    assert len(NAMES) == 27
-    assert len(having("logprobs")) == 9 and len(having("joint")) == 16 and len(having("ctc_logprobs", "joint")) == 4
-    assert len(having("timestamp")) == 19 and len([n for n in NAMES if "streaming" in n]) == 2
+    assert len(NAMES) == 28
+    assert len(having("logprobs")) == 10 and len(having("joint")) == 16 and len(having("ctc_logprobs", "joint")) == 4
+    assert len(having("timestamp")) == 20 and len([n for n in NAMES if "streaming" in n]) == 2
     assert len(having("langs")) == 2 and len([n for n in NAMES if "eou" in n]) == 2
 
 

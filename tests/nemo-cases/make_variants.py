@@ -1,5 +1,5 @@
 """Makes the checkpoints of less usual parts: stateless prediction networks, HAT, prompted models, end-of-utterance models,
-the Transformer encoder, ContextNet and Jasper. Runs in NeMo's environment, not in ours:
+the Transformer encoder, ContextNet, Jasper and linear adapters. Runs in NeMo's environment, not in ours:
 
     python tests/nemo-cases/make_variants.py [NAME ...]
 
@@ -128,7 +128,19 @@ AUX = {"aux_ctc": {"ctc_loss_weight": 0.3, "use_cer": False, "ctc_reduction": "m
 PROMPTED = {"initialize_prompt_feature": True, "num_prompts": 6, "prompt_dictionary": PROMPTS}
 CHARACTERS = ctc(num_classes=len(LABELS), vocabulary=LABELS)
 
+LINEAR = "nemo.collections.common.parts.adapter_modules.LinearAdapter"
+ADAPTERS = {  # the last one is off
+    "first": {"dim": 8},
+    "second": {"dim": 6, "activation": "relu", "norm_position": "post", "dropout": 0.1},
+    "off": {"dim": 4},
+}
+
 CASES = {
+    "adapted_ctc_bpe": (
+        "EncDecCTCModelBPE",
+        "linear adapters behind each layer, one of three switched off",
+        {"encoder": FASTCONFORMER, "decoder": ctc()},
+    ),
     "stateless_rnnt_bpe": (
         "EncDecRNNTBPEModel",
         "stateless prediction network of two labels, normalized",
@@ -240,7 +252,13 @@ def build(name: str, folder: Path):
         cls = getattr(models, class_name)
     torch.manual_seed(0)
     config["target"] = f"{cls.__module__}.{cls.__qualname__}"
-    return cls(cfg=OmegaConf.create(config), trainer=None).eval()
+    model = cls(cfg=OmegaConf.create(config), trainer=None)
+    if name.startswith("adapted"):
+        model.replace_adapter_compatible_modules()
+        for adapter, options in ADAPTERS.items():
+            model.add_adapter(adapter, OmegaConf.create({"_target_": LINEAR, "in_features": WIDTH} | options))
+        model.set_enabled_adapters("off", enabled=False)
+    return model.eval()
 
 
 def draw(model) -> None:

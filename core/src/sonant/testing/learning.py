@@ -41,7 +41,7 @@ def scores(subject: Subject) -> None:
         found = list(model.score(batch))
     require(len(found) == len(SECONDS), f"{len(SECONDS)} examples gave {len(found)} scores")
     for one in found:
-        counts = getattr(one, "counts", None)
+        counts: Any = getattr(one, "counts", None)
         require(isinstance(counts, dict) and bool(counts), f"{one!r} has no counts, as {{'wer': (errors, words)}}")
         wrong = {name: pair for name, pair in counts.items() if not (len(pair) == 2 and min(pair) >= 0)}
         require(not wrong, f"counts are how much is wrong, and of how much, neither negative: {wrong}")

@@ -33,7 +33,6 @@ _REFUSED_DECODERS = {
 }
 _OF_TRANSFORMERS = ("ParakeetForCTC", "ParakeetForRNNT", "ParakeetForTDT", "NemotronAsrStreamingForRNNT")
 _DECODER_SIZES = {"d_in": "encoder.d_out", "vocab_size": "tokenizer.vocab_size", "tokenizer": "tokenizer"}
-_LOSS_SIZES = {"vocab_size": "tokenizer.vocab_size"}
 
 
 def _task() -> ComponentSpec:
@@ -67,8 +66,19 @@ def _task() -> ComponentSpec:
             ),
         ),
         training=(
-            Part(key="loss", kind="loss", sizes=_LOSS_SIZES, help="what the head's output is measured by"),
-            Part(key="aux_loss", kind="loss", required=False, sizes=_LOSS_SIZES, help="the same of the second head"),
+            Part(
+                key="loss",
+                kind="loss",
+                sizes={"vocab_size": "tokenizer.vocab_size", "decoder": "decoder"},
+                help="what the head's output is measured by",
+            ),
+            Part(
+                key="aux_loss",
+                kind="loss",
+                required=False,
+                sizes={"vocab_size": "tokenizer.vocab_size", "decoder": "aux_decoder"},
+                help="the same of the second head",
+            ),
         ),
         nemo=NemoSpec(
             mapping="sonant_asr.recognizer.nemo:MAPPING",

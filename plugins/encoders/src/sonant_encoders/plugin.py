@@ -19,7 +19,7 @@ _BLOCKS = [
     {"filters": 16, "kernel": 7, "repeat": 2, "separable": True, "residual": True, "se": True},
     {"filters": 24, "kernel": 1},
 ]
-_ADAPTED = "adapters are weights beside the encoder's own, and are not read; merge or remove them in NeMo"
+_ADAPTED = "adapters of convolutional encoders are not read; those of Conformers are"
 _REFUSED = {
     "ParallelConvASREncoder": "convolutional blocks side by side are not provided",
     "RNNEncoder": "recurrent encoders are not provided",
@@ -27,7 +27,7 @@ _REFUSED = {
     **dict.fromkeys(
         ("ConvFeatureEncoder", "Wav2VecTransformerEncoder"), "wav2vec encoders, on samples in place of features, are not provided"
     ),
-    **dict.fromkeys(("ConformerEncoderAdapter", "ConvASREncoderAdapter"), _ADAPTED),
+    "ConvASREncoderAdapter": _ADAPTED,
     **dict.fromkeys(
         ("ConformerMultiLayerFeatureExtractor", "ConformerMultiLayerFeaturePreprocessor"), "it gives what several layers hear"
     ),
@@ -59,6 +59,7 @@ def sonant_components() -> Iterable[ComponentSpec]:
                 targets=(
                     "nemo.collections.asr.modules.ConformerEncoder",
                     "nemo.collections.asr.modules.conformer_encoder.ConformerEncoder",
+                    "nemo.collections.asr.modules.conformer_encoder.ConformerEncoderAdapter",
                 ),
             ),
             huggingface=HuggingFaceSpec(

@@ -34,7 +34,7 @@ def read(document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[st
     decoding = document.peek("decoding") or {}
     task = _read_task(decoding) | variants.read_task(reader.target)
     parts["tokenizer"] = _read_tokenizer(document, reader)
-    parts["encoder"] = reader.component("encoder", document.section("encoder"), "encoder.")
+    parts["encoder"] = reader.component("encoder", _read_encoder(document), "encoder.")
     parts |= variants.read_prompt(document, reader)
     if "transf_decoder" in document:
         parts["decoder"] = _read_aed(document, reader)
@@ -52,6 +52,13 @@ def read(document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[st
         reader.finish(aux)
     document.drop("aux_ctc", "interctc", "decoding", "labels", "sample_rate", *_SHARED, *_SWITCHES)
     return task, parts
+
+
+def _read_encoder(document: NemoSection) -> NemoSection:
+    """The encoder's section with its adapters, which stand in one of their own."""
+    adapters = document.take("adapters", None)
+    encoder = document.take("encoder")
+    return NemoSection(encoder | {"adapters": adapters} if adapters else encoder, "encoder")
 
 
 def _read_task(decoding: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +131,8 @@ def _write(config: ModelConfig, writer: Writer, at: str = "") -> tuple[dict[str,
     if "augmentation" in has:
         document["spec_augment"], parts["augmentation"] = writer.component("augmentation", "spec_augmentation.")
     document["encoder"], parts["encoder"] = writer.component(f"{at}encoder", "encoder.", d_in=sizes.features)
+    if "adapters" in document["encoder"]:
+        document["adapters"] = document["encoder"].pop("adapters")
     is_char = has["tokenizer"].name == "char"
     tokenizer, parts["tokenizer"] = writer.component(f"{at}tokenizer", "tokenizer.")
     document |= tokenizer if is_char else {"tokenizer": _store(tokenizer, writer)}

@@ -3,7 +3,7 @@
 A head that is told such things ("takes prompts") has three things. `prompt_fields` are the fields of `Prompt` it has a place for.
 `fill_prompt(prompt)` returns the prompt with the model's own choice where nothing was asked, and raises a `ConfigError` for what
 the model cannot do. `prompted(enc, lens, prompts)` returns the arguments of the search: `enc` and `lens`, changed or not, and
-what else it reads, by name. If the language asked for decides how text is spelt, `labels_of(text, prompt)` spells it for training.
+what else it reads, by name. Where the language asked for decides how text is spelt, `labels_of(text, prompt)` does it to train.
 """
 
 from __future__ import annotations

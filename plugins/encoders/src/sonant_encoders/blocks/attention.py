@@ -7,6 +7,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from sonant import kernels
+from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.global_tokens import GlobalTokens
 from sonant_encoders.blocks.positions import PositionProjection, nearer
 
@@ -63,7 +64,7 @@ class RelPosAttention(nn.Module):
         self.pos_bias_u = nn.Parameter(torch.zeros(heads, width // heads))
         self.pos_bias_v = nn.Parameter(torch.zeros(heads, width // heads))
         self.global_tokens = global_tokens
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, visibility: Visibility, cache: KeyCache | None = None) -> tuple[Tensor, KeyCache]:
         """`(B, T, D)` to `(B, T, D)`, and the keys and values of all frames seen so far."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sonant_encoders.blocks import channels_last
+
 
 class MaskedGroupNorm(nn.GroupNorm):
     """Group norm over the valid frames only, so that padding does not change a recording's result."""
@@ -50,6 +52,8 @@ class ConvolutionModule(nn.Module):
         `cache` are the `left` frames of it that came before in the stream; without them, silence.
         """
         x = functional.glu(self.pointwise1(x), dim=-1)
+        if channels_last.wanted(x) and cache is None:
+            return self._train(x, mask)
         if mask is not None:
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         if cache is None:
@@ -57,6 +61,21 @@ class ConvolutionModule(nn.Module):
         else:
             x = functional.pad(torch.cat([cache, x], dim=1).transpose(1, 2), (0, self.right))
         return self.pointwise2(functional.silu(self._convolve(x, mask)).transpose(1, 2)), x.transpose(1, 2)
+
+    def _train(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What `forward` does behind the gate, the faster way where gradients are wanted on a CPU."""
+        if mask is not None:
+            x = x * mask.unsqueeze(-1).to(x.dtype)
+        before = functional.pad(x, (0, 0, self.left, self.right))  # (B, left + T + right, D)
+        x = channels_last.depthwise1d(before, self.depthwise.weight, self.depthwise.bias)
+        if isinstance(self.norm, nn.LayerNorm):
+            x = self.norm(x)
+        elif type(self.norm) is nn.BatchNorm1d:
+            x = channels_last.batch_norm(self.norm, x)
+        else:
+            x = x.transpose(1, 2)
+            x = (self.norm(x, mask) if isinstance(self.norm, MaskedGroupNorm) else self.norm(x)).transpose(1, 2)
+        return self.pointwise2(functional.silu(x)), before
 
     def _convolve(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Depthwise convolution and norm, `(B, D, T + kernel - 1)` to `(B, D, T)`; a batch norm in eval mode is folded in."""

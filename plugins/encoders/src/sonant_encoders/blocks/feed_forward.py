@@ -8,6 +8,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sonant_encoders.blocks.dropout import Dropout
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": functional.silu, "relu": functional.relu, "gelu": functional.gelu}
 
 
@@ -26,7 +28,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.linear1 = nn.Linear(width, hidden, bias=bias)
         self.linear2 = nn.Linear(hidden, width, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:

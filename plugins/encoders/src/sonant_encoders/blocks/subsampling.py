@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonant import lengths
+from sonant_encoders.blocks import channels_last
 
 _KERNEL, _STRIDE = 3, 2
 # Elements of what the first convolution gives, where no gradients are wanted: on a CPU as much as stays in its cache.
@@ -38,6 +39,7 @@ class Subsampling(nn.Module):
         self.causal = causal
         self.factor = factor
         self.channels = channels
+        self.separable = kind == "dw_striding"
         self.left, self.right = (_KERNEL - 1, _STRIDE - 1) if causal else (1, 1)
         layers: list[nn.Module] = []
         for stage in range(int(math.log2(factor))):
@@ -78,7 +80,9 @@ class Subsampling(nn.Module):
         if feats.shape[1] < least:
             feats = functional.pad(feats, (0, 0, 0, least - feats.shape[1]))
         shorter = self.length(lens, start=start)
-        if feats.device.type == "cpu" and not torch.is_grad_enabled() and feats.shape[0] > 1:
+        if channels_last.wanted(feats) and self.separable and not self.causal and start:
+            x = self.out(self._train(feats, lens))
+        elif feats.device.type == "cpu" and not torch.is_grad_enabled() and feats.shape[0] > 1:
             # One recording at a time, cut to its length: what the first convolution gives fits the cache and needs no mask.
             sizes = lens.clamp(min=least).tolist()
             rows = [self._in_pieces(feats[i : i + 1, :n], lens[i : i + 1], left)[0] for i, n in enumerate(sizes)]
@@ -86,6 +90,23 @@ class Subsampling(nn.Module):
         else:
             x = self._in_pieces(feats, lens, left)
         return x, shorter.clamp(min=0)
+
+    def _train(self, feats: Tensor, lens: Tensor) -> Tensor:
+        """`_convolve` the faster way for training on a CPU: a recording at a time, for maps of all leave its cache."""
+        total, rows = self.length(feats.shape[1]), []
+        for row, size in zip(feats, lens.clamp(min=1).tolist(), strict=True):
+            x = self._stages(row[None, :size])[0].transpose(1, 2).flatten(1)  # (T', F', C) -> (T', C F')
+            rows.append(functional.pad(x, (0, 0, 0, total - len(x))))
+        return torch.stack(rows)
+
+    def _stages(self, x: Tensor) -> Tensor:
+        """`(1, T, F)` to `(1, T', F', C)`, all of it valid."""
+        first, *layers = (layer for layer in self.conv if isinstance(layer, nn.Conv2d))
+        x = channels_last.from_one_channel(x, first.weight, first.bias, _STRIDE, 1).relu_()
+        for depthwise, pointwise in zip(layers[::2], layers[1::2], strict=True):
+            x = channels_last.depthwise2d(x, depthwise.weight, depthwise.bias, _STRIDE, 1)
+            x = functional.linear(x, pointwise.weight.flatten(1), pointwise.bias).relu_()
+        return x
 
     def _in_pieces(self, feats: Tensor, lens: Tensor, left: int) -> Tensor:
         """`(B, T, F)` to `(B, T', D)`, a long recording piece by piece: the first convolution's map is an encoder's largest."""

@@ -13,6 +13,28 @@ def _help(text: str) -> dict[str, str]:
     return {"help": text}
 
 
+_ACTIVATIONS = ("identity", "hardtanh", "relu", "selu", "swish", "silu", "gelu")
+
+
+@frozen(kw_only=True)
+class LinearAdapterConfig:
+    """A small layer behind each block, to train in place of the encoder (Houlsby et al., 2019)."""
+
+    dim: int = field(metadata=_help("width of its bottleneck"))
+    activation: str = field(default="swish", metadata=_help(f"one of {', '.join(_ACTIVATIONS)}"))
+    norm_position: Literal["pre", "post"] = field(
+        default="pre", metadata=_help("whether what goes in is normalized, or what is added")
+    )
+    dropout: float = field(default=0.0, metadata=_help("on what is added, in training"))
+    enabled: bool = field(default=True, metadata=_help("whether it is used; its weights are kept in any case"))
+
+    def __attrs_post_init__(self) -> None:
+        if self.dim < 1 or not 0 <= self.dropout < 1:
+            raise ValueError("dim must be at least 1, and dropout in [0, 1)")
+        if self.activation not in _ACTIVATIONS:
+            raise ValueError(f"activation {self.activation!r} is not one of {', '.join(_ACTIVATIONS)}")
+
+
 @frozen(kw_only=True)
 class ConformerConfig:
     """Conformer (Gulati et al., 2020)."""
@@ -57,8 +79,14 @@ class ConformerConfig:
     stochastic_depth_mode: Literal["linear", "uniform"] = field(default="linear", metadata=_help("how that grows with depth"))
     stochastic_depth_start_layer: int = field(default=1, metadata=_help("layers before this one are never skipped"))
     attention_backend: str = field(default="auto", metadata=_help("kernel of the attention; a name is honoured or an error"))
+    adapters: dict[str, LinearAdapterConfig] = field(
+        factory=dict, metadata=_help("small layers behind each block, by names of your own, each with dim and what else it has")
+    )
 
     def __attrs_post_init__(self) -> None:
+        unfit = [name for name in self.adapters if not name.isidentifier()]
+        if unfit:
+            raise ValueError(f"adapters: {unfit[0]!r} is no name for one: letters, digits and underscores")
         if self.d_model % self.n_heads:
             raise ValueError(f"n_heads {self.n_heads} does not divide d_model {self.d_model}")
         if self.subsampling_factor < 2 or self.subsampling_factor & (self.subsampling_factor - 1):

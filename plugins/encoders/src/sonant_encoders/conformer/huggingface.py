@@ -75,6 +75,8 @@ def write(config: ConformerConfig, d_in: int) -> dict[str, Any]:
     unlike = [f"{key}: {getattr(config, key)}" for key, value in _FIXED.items() if getattr(config, key) != value]
     if config.conv_context[0] != config.conv_context[1]:
         unlike.append(f"conv_context_size: {config.conv_context_size}")
+    if config.adapters:
+        unlike.append(f"adapters: {', '.join(config.adapters)}")
     if unlike:
         raise CheckpointError(f"Hugging Face's {_TYPE} knows no Conformer with {', '.join(unlike)}")
     values = {theirs: getattr(config, ours) for theirs, (ours, _) in _RENAMED.items()}

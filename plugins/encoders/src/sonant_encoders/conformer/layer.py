@@ -5,11 +5,13 @@ from __future__ import annotations
 from attrs import frozen
 from torch import Tensor, nn
 
+from sonant_encoders.blocks.adapter import LinearAdapter
 from sonant_encoders.blocks.attention import KeyCache, RelPosAttention, Visibility
 from sonant_encoders.blocks.convolution import ConvolutionModule
+from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.feed_forward import FeedForward
 from sonant_encoders.blocks.global_tokens import GlobalTokens
-from sonant_encoders.conformer.config import ConformerConfig
+from sonant_encoders.conformer.config import ConformerConfig, LinearAdapterConfig
 
 
 @frozen
@@ -21,7 +23,7 @@ class LayerCache:
 
 
 class ConformerLayer(nn.Module):
-    """Half feed-forward, attention, convolution, half feed-forward, each on a normalized input; a final norm."""
+    """Half feed-forward, attention, convolution, half feed-forward, each on a normalized input; a final norm, and adapters."""
 
     def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
@@ -45,7 +47,9 @@ class ConformerLayer(nn.Module):
         self.norm_feed_forward2 = nn.LayerNorm(width)
         self.feed_forward2 = FeedForward(width, hidden, dropout=config.dropout, bias=config.use_bias)
         self.norm_out = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
+        self.adapters = nn.ModuleDict({name: _adapter(config, adapter) for name, adapter in config.adapters.items()})
+        self.adapting = tuple(name for name, adapter in config.adapters.items() if adapter.enabled)
 
     def forward(
         self, x: Tensor, visibility: Visibility, mask: Tensor | None = None, cache: LayerCache | None = None
@@ -57,7 +61,15 @@ class ConformerLayer(nn.Module):
         convolved, frames = self.convolution(self.norm_convolution(x), mask, None if cache is None else cache.convolution)
         x = x + self.dropout(convolved)
         x = x.add(self.dropout(self.feed_forward2(self.norm_feed_forward2(x))), alpha=0.5)
-        return self.norm_out(x), LayerCache(keys, frames)
+        x = self.norm_out(x)
+        for name in self.adapting:
+            x = self.adapters[name](x)
+        return x, LayerCache(keys, frames)
+
+
+def _adapter(config: ConformerConfig, adapter: LinearAdapterConfig) -> LinearAdapter:
+    norm, dropout = adapter.norm_position, adapter.dropout
+    return LinearAdapter(config.d_model, adapter.dim, activation=adapter.activation, norm=norm, dropout=dropout)
 
 
 def _global_tokens(config: ConformerConfig) -> GlobalTokens | None:

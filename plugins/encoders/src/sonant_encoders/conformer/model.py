@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sonant import lengths
 from sonant_encoders.blocks import context
 from sonant_encoders.blocks.attention import Visibility
+from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.subsampling import Subsampling
 from sonant_encoders.conformer import streaming
 from sonant_encoders.conformer.blockwise import Blockwise
@@ -49,7 +50,7 @@ class Conformer(nn.Module):
             causal=config.causal_downsampling,
         )
         self.scale = math.sqrt(config.d_model) if config.xscaling else 1.0
-        self.dropout = nn.Dropout(config.dropout_pre_encoder)
+        self.dropout = Dropout(config.dropout_pre_encoder)
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.n_layers))
         if not config.untie_biases:
             _share_biases(self)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from sonant.nemo import ComponentMapping, NemoSection, Rename
+from sonant_encoders.conformer import nemo_adapters
 from sonant_encoders.conformer.config import ConformerConfig
 
 _TARGET = "nemo.collections.asr.modules.ConformerEncoder"
+_ADAPTED_TARGET = "nemo.collections.asr.modules.conformer_encoder.ConformerEncoderAdapter"
 _SAME = {  # key in both: NeMo's default
     "n_layers": None,
     "d_model": None,
@@ -54,6 +57,7 @@ def read(section: NemoSection) -> dict[str, Any]:
     values["subsampling_conv_channels"] = None if channels == -1 else channels
     values["feat_out"] = feat_out if feat_out > 0 and feat_out != values["d_model"] else None
     values["name"] = "fastconformer" if values["subsampling"] == "dw_striding" else "conformer"
+    values["adapters"] = nemo_adapters.read(section)
     # How NeMo computes, not what; and dropouts inside the attention, which fused kernels cannot do.
     section.drop(
         *("reduction_position", "reduction_factor", "pos_emb_max_len", "dropout_emb", "dropout_att", "sync_max_audio_length"),
@@ -69,6 +73,8 @@ def write(config: ConformerConfig, d_in: int) -> dict[str, Any]:
     values |= {key: getattr(config, key) for key in (*_SAME, "self_attention_model", *_LOCAL)}
     values["subsampling_conv_channels"] = -1 if config.subsampling_conv_channels is None else config.subsampling_conv_channels
     values["att_context_size"] = config.att_context_size
+    if config.adapters:
+        values |= {"_target_": _ADAPTED_TARGET, "adapters": nemo_adapters.write(config)}
     return values
 
 
@@ -95,13 +101,20 @@ _LAYER: tuple[tuple[str, str, Literal["same", "conv1x1"]], ...] = (
     ("norm_out.{}", "norm_out.{}", "same"),
 )
 
+_TENSORS = (
+    Rename("pre_encode.{}", "pre_encode.{}"),
+    *(Rename(f"layers.{{}}.{theirs}", f"layers.{{}}.{ours}", shape) for theirs, ours, shape in _LAYER),
+    Rename("out_proj.{}", "out.{}"),
+)
+
+
+def _tensors(section: Mapping[str, Any]) -> tuple[Rename, ...]:
+    return (*_TENSORS, *nemo_adapters.tensors(section.get("adapters") or {}))
+
+
 MAPPING = ComponentMapping(
     read=read,
     write=write,
-    tensors=(
-        Rename("pre_encode.{}", "pre_encode.{}"),
-        *(Rename(f"layers.{{}}.{theirs}", f"layers.{{}}.{ours}", shape) for theirs, ours, shape in _LAYER),
-        Rename("out_proj.{}", "out.{}"),
-    ),
+    tensors=_tensors,
     ignored=("pos_enc.pe", "pos_bias_u", "pos_bias_v"),
 )

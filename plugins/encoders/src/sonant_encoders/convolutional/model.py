@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sonant_encoders.blocks.convolution import MaskedGroupNorm
+from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.convolutional.config import BlockConfig, ConvolutionalConfig
 from sonant_encoders.convolutional.layers import Convolution, Frames, Shuffle, SqueezeExcitation
 
@@ -79,7 +80,7 @@ class Block(nn.Module):
             nn.ModuleList([Convolution(width, config.filters, stride=stride), _norm(encoder, config.filters)])
             for width in (branches if config.residual else ())
         )
-        self.out = nn.Sequential(_activation(encoder), nn.Dropout(config.dropout))
+        self.out = nn.Sequential(_activation(encoder), Dropout(config.dropout))
 
     def forward(self, inputs: list[Tensor], frames: Frames) -> tuple[list[Tensor], Frames]:
         """The last of `inputs` `(B, C, T)` through the block; among dense blocks, those before it come along."""
@@ -117,7 +118,7 @@ def _layers(config: BlockConfig, encoder: ConvolutionalConfig, d_in: int) -> Ite
     for position, stride in enumerate(config.strides):
         if position:
             yield _activation(encoder)
-            yield nn.Dropout(config.dropout)
+            yield Dropout(config.dropout)
         yield from _convolutions(config, width, stride)
         yield _norm(encoder, config.filters)
         if config.groups > 1:

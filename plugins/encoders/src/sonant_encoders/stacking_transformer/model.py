@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from sonant import kernels, lengths
 from sonant_encoders.blocks import context
+from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.feed_forward import FeedForward
 from sonant_encoders.blocks.positions import PositionProjection, sinusoids
 from sonant_encoders.blocks.stacking import Stacking
@@ -71,7 +72,7 @@ class Layer(nn.Module):
         self.attention = Attention(config)
         self.norm_feed_forward = nn.LayerNorm(config.d_model)
         self.feed_forward = FeedForward(config.d_model, config.d_ff, activation="gelu", dropout=config.drop_rate)
-        self.dropout = nn.Dropout(config.drop_rate)
+        self.dropout = Dropout(config.drop_rate)
 
     def forward(self, x: Tensor, lens: Tensor) -> Tensor:
         """`(B, T, D)`, `(B,)` to `(B, T, D)`."""
@@ -94,7 +95,7 @@ class StackingTransformer(nn.Module):
         self.subsampling = config.subsampling_factor
         self.pre_encode = Stacking(d_in, config.d_model, kind=config.subsampling, factor=config.subsampling_factor)
         rate = config.drop_rate if config.dropout_pre_encoder is None else config.dropout_pre_encoder
-        self.dropout = nn.Dropout(rate)
+        self.dropout = Dropout(rate)
         self.norm_in = nn.LayerNorm(config.d_model) if config.pre_block_norm else nn.Identity()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model)

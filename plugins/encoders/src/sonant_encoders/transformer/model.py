@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonant import lengths
+from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.feed_forward import FeedForward
 from sonant_encoders.blocks.positions import sinusoids
 from sonant_encoders.blocks.subsampling import Subsampling
@@ -47,7 +48,7 @@ class TransformerLayer(nn.Module):
             config.d_model, hidden, activation=config.activation, dropout=config.dropout, bias=config.use_bias
         )
         self.norm_feed_forward = nn.LayerNorm(config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`(B, T, D)`, which keys count `(B, 1, 1, T)` to `(B, T, D)`."""
@@ -79,7 +80,7 @@ class Transformer(nn.Module):
             channels=config.subsampling_conv_channels or config.d_model,
             causal=False,
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import compress, groupby
 from typing import Any, Self
 
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from acme_speech.spotting.config import KeywordSpottingConfig
+from acme_speech.spotting.labelled import Labelled
 from acme_speech.spotting.result import Keyword, Spotting
 from sonant import inputs, lengths, runtime
 from sonant.runtime import Batch, Batching
+from sonant.training import Example, Score
 
 
 class KeywordSpotter(nn.Module):
@@ -53,16 +55,36 @@ class KeywordSpotter(nn.Module):
         window = self.config.window
         return functional.avg_pool1d(said.transpose(1, 2), window, stride=1, padding=window // 2).transpose(1, 2), lens
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """For training: each recording's `text` says whether a keyword is in it; where, the model finds out by itself.
+    def prepare(self, example: Example) -> tuple[Tensor, Tensor, str]:
+        """What training learns of a recording: its samples, and which keywords are in its `text`, `(K,)`."""
+        text = f" {example.row['text']} "
+        present = torch.tensor([float(f" {keyword} " in text) for keyword in self.config.keywords])
+        return torch.from_numpy(example.samples), present, example.name
 
-        Binary cross entropy of a keyword's highest average in a recording, averaged over keywords and recordings.
+    def collate(self, prepared: Sequence[tuple[Tensor, Tensor, str]]) -> Labelled:
+        """A batch for `loss` and `score`."""
+        samples, present, names = zip(*prepared, strict=True)
+        return Labelled(*lengths.pad(list(samples)), torch.stack(present), names)
+
+    def loss(self, batch: Labelled) -> dict[str, Tensor]:
+        """Binary cross entropy of a keyword's highest average in a recording, averaged over keywords and recordings.
+
+        Whether a keyword is in a recording is known; where, the model finds out by itself.
         """
-        device = next(self.parameters()).device
-        averages, _ = self(batch.wav.to(device), batch.lens.to(device))  # behind a recording's end they only fall
-        texts = [f" {item.row['text']} " for item in batch.items]
-        present = [[float(f" {keyword} " in text) for keyword in self.config.keywords] for text in texts]
-        return {"loss": functional.binary_cross_entropy(averages.amax(1), torch.tensor(present, device=device))}
+        averages, _ = self(batch.wav, batch.lens)  # behind a recording's end they only fall
+        return {"loss": functional.binary_cross_entropy(averages.amax(1), batch.present)}
+
+    def score(self, batch: Labelled) -> list[Score]:
+        """For how many keywords it is wrong about whether they are in a recording."""
+        averages, _ = self(batch.wav, batch.lens)
+        heard = averages.amax(1) >= self.config.threshold  # (B, K)
+        rows = zip(batch.names, batch.present.bool().tolist(), heard.tolist(), strict=True)
+        return [self._score(name, said, found) for name, said, found in rows]
+
+    def _score(self, name: str, said: list[bool], found: list[bool]) -> Score:
+        reference, result = (" ".join(compress(self.config.keywords, which)) for which in (said, found))
+        wrong = sum(a != b for a, b in zip(said, found, strict=True))
+        return Score(name=name, reference=reference, result=result, counts={"keyword_errors": (wrong, len(said))})
 
     def spot(self, audio: Any, *, threshold: float | None = None, batch_size: int = 16) -> list[Spotting]:
         """The keywords in recordings.
