@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DISTRIBUTIONS := core plugins/features plugins/encoders plugins/asr plugins/training
+DISTRIBUTIONS := core plugins/features plugins/encoders plugins/asr
+FOR_TESTS := plugins/training
 CASES := tests/nemo-cases
 
 .DEFAULT_GOAL := help
@@ -41,7 +42,7 @@ docs-serve: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict --dev-addr 127.0.0.1:8000
 
 clean:
-	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache $(DISTRIBUTIONS:%=%/dist) $(DISTRIBUTIONS:%=%/build)
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache $(DISTRIBUTIONS:%=%/dist) $(DISTRIBUTIONS:%=%/build) $(FOR_TESTS:%=%/dist)
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp a stage: a second call does nothing, a changed requirement installs again.
@@ -62,6 +63,6 @@ $(VENV)/.docs: $(VENV)/.installed requirements-docs.txt
 	$(PIP) install --constraint constraints.txt --requirement requirements-docs.txt
 	@touch $@
 
-$(VENV)/.tools: $(VENV)/.installed requirements-dev.txt requirements-docs.txt
-	$(PIP) install --constraint constraints.txt --requirement requirements-dev.txt
+$(VENV)/.tools: $(VENV)/.installed requirements-dev.txt requirements-docs.txt $(FOR_TESTS:%=%/pyproject.toml)
+	$(PIP) install --constraint constraints.txt $(DISTRIBUTIONS:%=--editable ./%) $(FOR_TESTS:%=--editable ./%) --requirement requirements-dev.txt
 	@touch $@

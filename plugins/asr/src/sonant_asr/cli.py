@@ -83,7 +83,7 @@ def transcribe_command(context: click.Context, /, **options: Any) -> None:
     from sonant_asr.settings import Settings
 
     check(context)
-    settings = Settings.of(options | {"model": chosen_model(options["model"])})
+    settings = Settings.of(options | {"model": chosen_model(options["model"], options["registry"])})
     output = {name: options[name] for name in ("format_name", "output", "overwrite")}
     if options["live"]:
         from sonant_asr.live.running import run_live

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sonant.results import Failure
 
 DEFAULT_MODEL = "parakeet-tdt_ctc-110m"
+SPARE_MODEL = "en-small"
+"""What is used in its place where it cannot be fetched: a distribution of its own brings it, weights included."""
 
 model_option = click.option(
     "-m", "--model", default=None, help="A model's name, a Hugging Face repo, a .nemo file, a folder, or a config file."
@@ -96,12 +98,29 @@ def how_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def chosen_model(named: str | None) -> str:
+def chosen_model(named: str | None, registry: str | None = None) -> str:
     """The model of `--model`, of `SONANT_MODEL`, or the default, which is said."""
     model = named or os.environ.get("SONANT_MODEL")
-    if not model:
-        click.echo(f"no --model given (nor SONANT_MODEL set): using {DEFAULT_MODEL}", err=True)
-    return model or DEFAULT_MODEL
+    if model:
+        return model
+    spare = _spare(registry)
+    why = f" ({DEFAULT_MODEL} cannot be fetched), which is small and hears far less well" if spare else ""
+    click.echo(f"no --model given (nor SONANT_MODEL set): using {spare or DEFAULT_MODEL}{why}", err=True)
+    return spare or DEFAULT_MODEL
+
+
+def _spare(registry: str | None) -> str | None:
+    """The model that is installed, if there is one and the default cannot be had."""
+    from sonant import cards, sources
+    from sonant.errors import DownloadError
+
+    if cards.find(SPARE_MODEL, registry) is None:
+        return None
+    try:
+        sources.locate(DEFAULT_MODEL, registry=registry)
+    except DownloadError:
+        return SPARE_MODEL
+    return None
 
 
 def say_what_is_done(todo: int, total: int, output: object) -> None:

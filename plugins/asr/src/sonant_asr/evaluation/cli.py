@@ -80,9 +80,14 @@ def evaluate_command(
     from sonant_asr.evaluation.running import evaluate_manifest
     from sonant_asr.settings import Settings
 
+    settings = None
+    if hypotheses is None:
+        settings = Settings.of(options | {"model": chosen_model(options["model"], options["registry"])})
     evaluation = evaluate_manifest(
         manifest,
-        settings=Settings.of(options | {"model": chosen_model(options["model"])}) if hypotheses is None else None,
+        settings=Settings.of(options | {"model": chosen_model(options["model"], options["registry"])})
+        if hypotheses is None
+        else None,
         hypotheses=hypotheses,
         output=output,
         normalize=normalize,
