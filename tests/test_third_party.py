@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -21,9 +20,10 @@ from attrs import frozen
 from torch import Tensor
 
 import sonant
+import sonant_training
 from doc_blocks import CASES, DOCS, blocks, metadata
 from sonant import plugins, scaffold
-from sonant.errors import UnknownName
+from sonant.errors import ConfigError, UnknownName
 from sonant.layout import FOLDER_CONFIG
 
 TUTORIAL = DOCS / "tutorial"
@@ -34,7 +34,7 @@ AGAIN = """
 import json, sys
 import sonant, torch
 
-model = sonant.load("recognizer", device="cpu")
+model = sonant.load(sys.argv[1], device="cpu")
 sonant.save(model, "copy")
 copy = sonant.load("copy", device="cpu")
 audio = ["talk.wav", "side.wav"]
@@ -65,10 +65,12 @@ class Site:
     def sonant(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         return self.python("-c", "from sonant.cli.main import main; main()", *arguments, status=status)
 
-    def losses(self, config: str, manifest: str, folder: str, steps: int) -> list[float]:
-        """Those that the tutorial's script prints while it trains."""
-        printed = self.python(ACME / "train.py", config, manifest, folder, str(steps)).stdout
-        return [float(loss) for loss in re.findall(r"^step +\d+  loss (\d+\.\d+)$", printed, re.MULTILINE)]
+    def train(self, config: str, steps: int) -> tuple[str, list[float]]:
+        """`sonant train` for so many steps, and the loss of each of them; where the model is then, and these."""
+        told = self.sonant("train", config, f"trainer.max_steps={steps}", "trainer.log_every_n_steps=1").stderr
+        (model,) = re.findall(r"^wrote (\S+/model)\b", told, re.MULTILINE)
+        rows = map(json.loads, (self.work / model).with_name("metrics.jsonl").read_text("utf-8").splitlines())
+        return model, [row["train_loss"] for row in rows if "train_loss" in row]
 
 
 def shown_files() -> Iterator[tuple[str, str]]:
@@ -125,49 +127,62 @@ def test_a_config_names_them(site: Site) -> None:
 
 
 def test_a_recognizer_is_trained_saved_and_opened_again(site: Site) -> None:
-    losses = site.losses("asr.yaml", "train.jsonl", "recognizer", 12)
+    model, losses = site.train("asr.yaml", 12)
+    assert len(losses) == 12
     assert losses[-1] < losses[0] / 2
-    (row, _) = json.loads(
-        site.sonant("transcribe", "talk.wav", "side.wav", "-m", "recognizer", "-f", "json", "-t", "word").stdout
-    )
+    (row, _) = json.loads(site.sonant("transcribe", "talk.wav", "side.wav", "-m", model, "-f", "json", "-t", "word").stdout)
     assert [word["text"] for word in row.get("words", [])] == row["text"].split()
-    assert json.loads(site.python("-c", AGAIN).stdout) == {
+    assert json.loads(site.python("-c", AGAIN, model).stdout) == {
         "classes": ["acme_speech.encoder.model.EBranchformer", "acme_speech.cif.model.Cif"],
         "same weights": True,
         "same results": True,
     }
-    saved = yaml.safe_load((site.work / "recognizer" / FOLDER_CONFIG).read_text("utf-8"))
+    saved = yaml.safe_load((site.work / model / FOLDER_CONFIG).read_text("utf-8"))
     assert (saved["encoder"]["name"], saved["decoder"]["name"]) == ("acme/ebranchformer", "acme/cif")
     with pytest.raises(UnknownName, match=rf"no encoder named 'acme/ebranchformer'.*saved with .*{re.escape(LABEL)}"):
-        sonant.load(site.work / "recognizer")  # this process does not have the plugin
+        sonant.load(site.work / model)  # this process does not have the plugin
 
 
 def test_a_keyword_spotter_learns_where_its_words_are(site: Site) -> None:
     """It hears each word by itself in training, and then finds them in the whole recordings."""
-    losses = site.losses("spotter.yaml", "words.jsonl", "spotter", 60)
+    model, losses = site.train("spotter.yaml", 60)
     assert losses[-1] < losses[0] / 10
-    talk, side = json.loads(site.sonant("spot", "talk.wav", "side.wav", "-m", "spotter", "-f", "json").stdout)
+    talk, side = json.loads(site.sonant("spot", "talk.wav", "side.wav", "-m", model, "-f", "json").stdout)
     (left,), (found,) = talk["keywords"], side["keywords"]
     assert left["text"] == "left"
     assert 2.0 < left["start"] < left["end"] <= 3.0  # the last of four words
     assert found["text"] == "side"
     assert found["start"] < found["end"] < 0.7  # the first of two
-    assert site.sonant("spot", "talk.wav", "-m", "spotter", "-f", "jsonl", "--threshold", "1").stdout.count('"text"') == 0
-    refused = site.sonant("transcribe", "talk.wav", "-m", "spotter", status=1).stderr
-    assert refused.strip() == "Error: spotter is a KeywordSpotter, which does not transcribe: name a recognizer with --model"
+    assert site.sonant("spot", "talk.wav", "-m", model, "-f", "jsonl", "--threshold", "1").stdout.count('"text"') == 0
+    refused = site.sonant("transcribe", "talk.wav", "-m", model, status=1).stderr
+    assert refused.strip() == f"Error: {model} is a KeywordSpotter, which does not transcribe: name a recognizer with --model"
 
 
-CTC = """
-task: asr
-preprocessor: {name: log_mel, features: 16, dither: 0.0}
-tokenizer: {name: char, labels: [" ", e, f, n, o, r, t]}
-encoder: {name: conformer, n_layers: 1, d_model: 16, n_heads: 2, subsampling_conv_channels: 4}
-decoder: ctc
-"""
+def test_a_recording_that_teaches_nothing_is_left_out(site: Site) -> None:
+    """What the task's `prepare` says of it stands in the run's folder."""
+    (site.work / "some.jsonl").write_text(
+        (site.work / "words.jsonl").read_text("utf-8") + '{"audio_filepath": "side.wav", "duration": 1.3}\n', "utf-8"
+    )
+    told = site.sonant("train", "spotter.yaml", "train_ds.manifest_filepath=some.jsonl", "trainer.max_steps=2").stderr
+    (model,) = re.findall(r"^wrote (\S+/model)$", told, re.MULTILINE)
+    (row,) = map(json.loads, (site.work / model).with_name("left_out.jsonl").read_text("utf-8").splitlines())
+    assert 'it has no "text", which says whether a keyword is in it' in row["reason"]
 
 
-def test_the_training_script_serves_any_decoder_and_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decoder that returns a tensor, and a loss that wants the vocabulary's size and has something to learn."""
+CTC = {
+    "task": "asr",
+    "preprocessor": {"name": "log_mel", "features": 16, "dither": 0.0},
+    "tokenizer": {"name": "char", "labels": [" ", "e", "f", "n", "o", "r", "t"]},
+    "encoder": {"name": "conformer", "n_layers": 1, "d_model": 16, "n_heads": 2, "subsampling_conv_channels": 4},
+    "decoder": "ctc",
+    "train_ds": {"manifest_filepath": "train.jsonl", "batch_size": 1, "num_workers": 0},
+    "optim": {"name": "sgd", "lr": 0.1},
+    "trainer": {"max_steps": 3, "accelerator": "cpu"},
+    "exp_manager": {"tensorboard": False},
+}
+
+
+def test_a_loss_is_told_the_size_of_the_vocabulary_and_learns_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scaffold.write(scaffold.plan("loss-lab", ["loss"], vendor="lab"), tmp_path / "loss-lab")
     monkeypatch.syspath_prepend(str(metadata(tmp_path / "loss-lab")))
     monkeypatch.chdir(tmp_path)
@@ -188,15 +203,12 @@ def test_the_training_script_serves_any_decoder_and_loss(tmp_path: Path, monkeyp
             return loss
 
     monkeypatch.setattr(model, "SmoothCtc", Tempered)
-    Path("ctc.yaml").write_text(CTC, "utf-8")
     row = {"audio_filepath": str(CASES / "b.wav"), "text": "front"}
     Path("train.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
-    train = runpy.run_path(str(ACME / "train.py"))["train"]
     try:
-        with pytest.raises(SystemExit, match="the config names no loss"):
-            train("ctc.yaml", "train.jsonl", "trained", 3)
-        Path("ctc.yaml").write_text(CTC + "loss: lab/smooth_ctc\n", "utf-8")
-        train("ctc.yaml", "train.jsonl", "trained", 3)
+        with pytest.raises(ConfigError, match="loss is missing: to train, the task 'asr' needs loss"):
+            sonant_training.train(CTC)
+        sonant_training.train(CTC, loss="lab/smooth_ctc")
     finally:
         monkeypatch.undo()
         plugins.refresh()

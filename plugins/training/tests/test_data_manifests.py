@@ -99,6 +99,14 @@ def test_a_bad_row_can_end_the_run(tmp_path: Path) -> None:
         catalog(tmp_path, manifest_filepath=name, on_bad="raise")
 
 
+def test_a_row_may_teach_something_else_than_a_text(tmp_path: Path) -> None:
+    row = {"audio_filepath": "a.wav", "duration": 1.0}
+    name = manifest(tmp_path, {**row, "label": "music"}, {**row, "text": 3}, {**row, "text": "yes"})
+    found = open_catalog(fill(DataConfig, {"manifest_filepath": name}, "train_ds"), tmp_path, needs_text=False)
+    assert [(one.get("label"), one.get("text")) for one in map(found.row, range(len(found)))] == [("music", None), (None, "yes")]
+    assert [fault.reason for fault in found.faults] == ["text 3 is no text"]
+
+
 def test_limits_leave_out_and_count(tmp_path: Path) -> None:
     name = manifest(tmp_path, *({"audio_filepath": "a.wav", "text": "x" * n, "duration": float(n)} for n in range(1, 11)))
     found = catalog(tmp_path, manifest_filepath=name, min_duration=2, max_duration=8, max_tokens=6)

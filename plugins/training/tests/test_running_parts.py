@@ -235,6 +235,35 @@ def test_the_picture_of_a_transducer_shows_the_next_label_of_the_text() -> None:
     assert [tick.get_text() for tick in pictures.draw(tokenizer, logits, labels).axes[0].get_yticklabels()] == ["4", "0", "2"]
 
 
+@pytest.mark.parametrize(
+    ("logits", "given", "drawn"),
+    [
+        ((2, 9, 5), {}, (7, 5)),  # of frames, padded
+        ((2, 9, 4, 8), {}, (7, 3, 8)),  # of a transducer
+        ((2, 3, 5), {}, None),  # of the labels of an attention head
+        ((2, 9, 3, 8), {}, None),  # no transducer: that has a row more than labels
+        ((2, 5), {}, None),
+        ((2, 9, 5), {"lens": None}, None),  # the loss does not want to know the lengths
+    ],
+)
+def test_a_picture_is_drawn_of_scores_for_frames_only(logits: Any, given: dict[str, Any], drawn: Any) -> None:
+    """And a loss is listened to without being changed: anybody's, called by anybody's task."""
+    known = {"lens": torch.tensor([7, 9]), "labels": torch.tensor([[3, 1, 0], [2, 2, 1]]), "label_lens": torch.tensor([2, 3])}
+    loss = Anything()
+    with pictures.listening(torch.nn.ModuleDict({"loss": loss})) as heard:
+        loss(torch.ones(1), logits=torch.randn(logits), **known | given)
+    loss(logits=torch.randn(2, 9, 5), **known)
+    assert {key: tuple(example["logits"].shape) for key, example in heard.items()} == ({} if drawn is None else {"loss": drawn})
+    assert all(example["labels"].tolist() == [3, 1] for example in heard.values())
+
+
+class Anything(torch.nn.Module):
+    """A loss that takes whatever it is given."""
+
+    def forward(self, *args: Any, **named: Any) -> torch.Tensor:
+        return torch.zeros(())
+
+
 # Configs
 
 

@@ -85,9 +85,7 @@ def evaluate_command(
         settings = Settings.of(options | {"model": chosen_model(options["model"], options["registry"])})
     evaluation = evaluate_manifest(
         manifest,
-        settings=Settings.of(options | {"model": chosen_model(options["model"], options["registry"])})
-        if hypotheses is None
-        else None,
+        settings=settings,
         hypotheses=hypotheses,
         output=output,
         normalize=normalize,

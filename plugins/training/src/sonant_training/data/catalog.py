@@ -43,6 +43,7 @@ class Catalog:
     faults: tuple[Fault, ...]
     left_out: dict[str, int]
     text_field: str
+    needs_text: bool
 
     def __len__(self) -> int:
         return len(self.line)
@@ -52,7 +53,7 @@ class Catalog:
         source = self.sources[self.source[index]]
         parsed = source.lines.parse(int(self.line[index]))
         assert parsed is not None
-        return _complete(source.row(parsed), source, self.text_field)
+        return _complete(source.row(parsed), source, self.text_field, self.needs_text)
 
     def where(self, index: int) -> str:
         """The manifest and line of an example."""
@@ -63,8 +64,12 @@ class Catalog:
         return self.sources[self.source[index]].read(int(self.line[index]), row, sample_rate, channel)
 
 
-def open_catalog(config: DataConfig, folder: Path, count_tokens: Callable[[str], int] | None = None) -> Catalog:
+def open_catalog(
+    config: DataConfig, folder: Path, count_tokens: Callable[[str], int] | None = None, *, needs_text: bool = True
+) -> Catalog:
     """Look through all sources of a config. `count_tokens` is called where the config asks for numbers of tokens.
+
+    An example without a text is bad, unless `needs_text` is false: a task may learn from something else that a row says.
 
     Raises:
         DataError: a source cannot be opened, a line is bad and `on_bad` says to raise, or nothing is left.
@@ -79,7 +84,7 @@ def open_catalog(config: DataConfig, folder: Path, count_tokens: Callable[[str],
     for number, source in enumerate(opened):
         for line in range(len(source.lines)):
             try:
-                measured = _measure(source, line, config, count)
+                measured = _measure(source, line, config, count, needs_text)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 faults.append(Fault(source.lines.where(line), "", str(error)))
                 if config.on_bad == "raise":
@@ -106,6 +111,7 @@ def open_catalog(config: DataConfig, folder: Path, count_tokens: Callable[[str],
         faults=tuple(faults),
         left_out=dict(left_out),
         text_field=config.text_field,
+        needs_text=needs_text,
     )
 
 
@@ -113,30 +119,33 @@ def _two_dimensional(config: DataConfig) -> bool:
     return any(isinstance(item, (list, tuple)) and len(item) == 2 for item in config.bucket_duration_bins)
 
 
-def _measure(source: Source, line: int, config: DataConfig, count: Callable[[str], int] | None) -> tuple[float, int] | str | None:
+def _measure(
+    source: Source, line: int, config: DataConfig, count: Callable[[str], int] | None, needs_text: bool
+) -> tuple[float, int] | str | None:
     """Seconds and tokens of a line's example, or why it is left out, or None for an empty line."""
     parsed = source.lines.parse(line)
     if parsed is None:
         return None
-    row = _complete(source.row(parsed), source, config.text_field)
+    row = _complete(source.row(parsed), source, config.text_field, needs_text)
     seconds = row["duration"]
     if seconds < config.min_duration:
         return "shorter than min_duration"
     if config.max_duration is not None and seconds > config.max_duration:
         return "longer than max_duration"
-    tokens = count(row["text"]) if count is not None else 0
+    tokens = count(row.get("text", "")) if count is not None else 0
     if config.max_tokens is not None and tokens > config.max_tokens:
         return "more tokens than max_tokens"
     return seconds, tokens
 
 
-def _complete(row: Row, source: Source, text_field: str) -> Row:
+def _complete(row: Row, source: Source, text_field: str, needs_text: bool) -> Row:
     text = row.get(text_field)
-    if not isinstance(text, str):
+    if not isinstance(text, str) and (needs_text or text is not None):
         raise ValueError(
             f"there is no {text_field!r}, which must be a text" if text is None else f"{text_field} {text!r} is no text"
         )
-    row["text"] = text
+    if text is not None:
+        row["text"] = text
     if row.get("lang") is None and source.lang is not None:
         row["lang"] = source.lang
     return row

@@ -113,7 +113,7 @@ def validation_batches(
 
 
 def _open(config: DataConfig, folder: Path, task: Any, what: str) -> Catalog:
-    catalog = open_catalog(config, folder, _token_count(task))
+    catalog = open_catalog(config, folder, _token_count(task), needs_text=hasattr(task, "tokenizer"))
     log.info("%s: %d examples, %.2f h", what, len(catalog), float(catalog.seconds.sum()) / 3600)
     for reason, number in catalog.left_out.items():
         log.info("%s: %d examples are left out: %s", what, number, reason)

@@ -57,8 +57,10 @@ class KeywordSpotter(nn.Module):
 
     def prepare(self, example: Example) -> tuple[Tensor, Tensor, str]:
         """What training learns of a recording: its samples, and which keywords are in its `text`, `(K,)`."""
-        text = f" {example.row['text']} "
-        present = torch.tensor([float(f" {keyword} " in text) for keyword in self.config.keywords])
+        text = example.row.get("text")
+        if not isinstance(text, str):
+            raise ValueError('it has no "text", which says whether a keyword is in it')
+        present = torch.tensor([float(f" {keyword} " in f" {text} ") for keyword in self.config.keywords])
         return torch.from_numpy(example.samples), present, example.name
 
     def collate(self, prepared: Sequence[tuple[Tensor, Tensor, str]]) -> Labelled:
@@ -82,7 +84,7 @@ class KeywordSpotter(nn.Module):
         return [self._score(name, said, found) for name, said, found in rows]
 
     def _score(self, name: str, said: list[bool], found: list[bool]) -> Score:
-        reference, result = (" ".join(compress(self.config.keywords, which)) for which in (said, found))
+        reference, result = (", ".join(compress(self.config.keywords, which)) or "none" for which in (said, found))
         wrong = sum(a != b for a, b in zip(said, found, strict=True))
         return Score(name=name, reference=reference, result=result, counts={"keyword_errors": (wrong, len(said))})
 
