@@ -54,6 +54,6 @@ def outputs(found: Any) -> list[torch.Tensor]:
     feats, lens = found.preprocessor(WAV, LENS)
     enc, lens = found.encoder(feats, lens)
     labels = torch.ones(1, 3, dtype=torch.int64)
-    inputs = {"ctc": (enc,), "aed": (enc, lens, labels)}
+    inputs = {"ctc": (enc,), "aed": (enc, lens, labels, torch.tensor([3]))}
     heads = [head(*inputs.get(family, (enc, labels))) for family, head in found.decoders.items()]
-    return [feats, enc, lens, *heads]
+    return [feats, enc, lens, *(head["logits"] if isinstance(head, dict) else head for head in heads)]

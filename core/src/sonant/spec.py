@@ -13,6 +13,8 @@ from typing import Any, Literal, get_args
 
 from attrs import Attribute, field, frozen
 
+from sonant.frozendict import FrozenDict
+
 Kind = Literal[
     "task",
     "preprocessor",
@@ -58,20 +60,8 @@ def _check_kind(_: Any, attribute: Attribute[str], value: str) -> None:
         raise ValueError(f"{attribute.name} {value!r} is not a kind; the kinds are {', '.join(KINDS)}")
 
 
-class _Unchanging(dict[str, Any]):
-    """A mapping that stays as it is; unlike a `MappingProxyType` it can be copied and sent to other processes."""
-
-    def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise TypeError("a spec cannot be changed")
-
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (dict(self),)
-
-
 def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    return _Unchanging(value)
+    return FrozenDict(value)
 
 
 def no_kind(kind: str) -> str:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 class Loss(Protocol):
     """How wrong a model is. Its docstring states the reduction: a sum or a mean, and over what.
 
-    Built with `vocab_size`, the number of labels, and `decoder`, the head that it measures, if it declares these. Its call declares by name those it needs of: what the
-    decoder's `forward` returns (`logits`, or the names of its dict), `lens` `(B,)`, `labels` `(B, U)` int64, `label_lens` `(B,)`.
+    Built with `vocab_size`, the number of labels, and `decoder`, the head that it measures, if it declares these. Its call
+    declares by name those it needs of: what the decoder's `forward` returns (`logits`, or the names of its dict), `lens` `(B,)`,
+    `labels` `(B, U)` int64, `label_lens` `(B,)`.
     A regression declares `pred` `(B, T, F)`, `target` `(B, T, F)` and `lens` `(B,)`.
     """
 
