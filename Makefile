@@ -25,7 +25,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/sonant transcribe $(CASES)/a.wav --model $(CASES)/fastconformer_tdt_bpe.nemo --timestamps word
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .

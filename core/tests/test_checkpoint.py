@@ -72,8 +72,8 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
             if (section, path) == (
                 "encoder",
                 ("_target_",),
-            ) and "adapters" in ours:  # NeMo finds the class that has adapters by itself, from either
-                continue
+            ) and "adapters" in ours:
+                continue  # NeMo finds the class that has adapters by itself, from either
             if (*path[:-1], f"{path[-1]}_size_factor") in read:  # as a kernel's, which is multiplied out
                 continue
             assert written[path] == (SAME.get(value, value) if isinstance(value, str) else value), (section, path)
