@@ -24,8 +24,7 @@ from click.testing import CliRunner, Result
 from packaging.requirements import Requirement
 
 import sonant
-import sonant_training
-from doc_blocks import CASES, blocks, metadata
+from doc_blocks import blocks, metadata
 from fresh_environment import create, run
 from sonant import config, plugins, scaffold
 from sonant.cli.main import app
@@ -348,41 +347,6 @@ def test_a_clip_gets_one_of_the_labels(installed: str) -> None:
     assert found.label in ("cat", "dog")
     assert found.scores[found.label] == max(found.scores.values())
     assert sum(found.scores.values()) == pytest.approx(1.0)
-
-
-def test_new_parts_are_trained(installed: str, tmp_path: Path) -> None:
-    """The task, the optimizer and the schedule, with another learning rate and another momentum for the head."""
-    rows = [{"audio_filepath": str(CASES / name), "label": label} for name, label in (("a.wav", "cat"), ("b.wav", "dog"))]
-    manifest = tmp_path / "train.jsonl"
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    data = {"manifest_filepath": str(manifest), "batch_size": 2, "num_workers": 0}
-    run = sonant_training.train(
-        {
-            "task": {"name": "every/clip_label", "labels": ["cat", "dog"]},
-            "preprocessor": "every/log_power",
-            "encoder": {"name": "every/convnext", "d_model": 16, "n_layers": 1, "dropout": 0.0},
-            "train_ds": data,
-            "validation_ds": data,
-            "optim": {
-                "name": "every/lion",
-                "lr": 0.003,
-                "sched": {"name": "every/inverse_sqrt", "warmup_steps": 4},
-                "groups": [{"match": "head", "lr": 0.001, "beta1": 0.5}],
-            },
-            "trainer": {"max_steps": 20, "accelerator": "cpu", "log_every_n_steps": 1},
-            "exp_manager": {"exp_dir": str(tmp_path / "runs"), "tensorboard": False},
-        }
-    )
-    assert run.metrics["val_label_errors"] == 0.0
-    numbers = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-    losses = {row["step"]: row["train_loss"] for row in numbers if "train_loss" in row}
-    assert losses[20] < losses[1] / 2
-    rates = {row["step"]: row["lr"] for row in numbers if "lr" in row}
-    assert rates == pytest.approx({step: 0.003 * min(step / 4, math.sqrt(4 / step)) for step in range(1, 21)})
-    (state,) = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
-    assert [(group["beta1"], len(group["params"])) for group in state["param_groups"]][1:] == [(0.5, 2)]
-    found = [clip.label for clip in sonant.load(run.model).classify([CASES / "a.wav", CASES / "b.wav"])]
-    assert found == ["cat", "dog"]
 
 
 # Installed in a fresh environment

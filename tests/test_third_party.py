@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import re
 import shutil
@@ -13,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from attrs import frozen
@@ -65,12 +68,15 @@ class Site:
     def sonant(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         return self.python("-c", "from sonant.cli.main import main; main()", *arguments, status=status)
 
-    def train(self, config: str, steps: int) -> tuple[str, list[float]]:
-        """`sonant train` for so many steps, and the loss of each of them; where the model is then, and these."""
-        told = self.sonant("train", config, f"trainer.max_steps={steps}", "trainer.log_every_n_steps=1").stderr
+    def train(self, *arguments: str) -> tuple[str, list[float]]:
+        """`sonant train` with these; where the model is then, and the loss of each step."""
+        told = self.sonant("train", *arguments, "trainer.log_every_n_steps=1").stderr
         (model,) = re.findall(r"^wrote (\S+/model)\b", told, re.MULTILINE)
-        rows = map(json.loads, (self.work / model).with_name("metrics.jsonl").read_text("utf-8").splitlines())
-        return model, [row["train_loss"] for row in rows if "train_loss" in row]
+        return model, [row["train_loss"] for row in self.beside(model, "metrics.jsonl") if "train_loss" in row]
+
+    def beside(self, model: str, file: str) -> list[dict[str, Any]]:
+        """The rows of a file of the run that made a model."""
+        return [json.loads(line) for line in (self.work / model).with_name(file).read_text("utf-8").splitlines()]
 
 
 def shown_files() -> Iterator[tuple[str, str]]:
@@ -127,7 +133,7 @@ def test_a_config_names_them(site: Site) -> None:
 
 
 def test_a_recognizer_is_trained_saved_and_opened_again(site: Site) -> None:
-    model, losses = site.train("asr.yaml", 12)
+    model, losses = site.train("asr.yaml", "trainer.max_steps=12")
     assert len(losses) == 12
     assert losses[-1] < losses[0] / 2
     (row, _) = json.loads(site.sonant("transcribe", "talk.wav", "side.wav", "-m", model, "-f", "json", "-t", "word").stdout)
@@ -144,9 +150,18 @@ def test_a_recognizer_is_trained_saved_and_opened_again(site: Site) -> None:
 
 
 def test_a_keyword_spotter_learns_where_its_words_are(site: Site) -> None:
-    """It hears each word by itself in training, and then finds them in the whole recordings."""
-    model, losses = site.train("spotter.yaml", 60)
+    """It hears each word by itself in training, and then finds them in the whole recordings.
+
+    One row more has no text: its task says that it learns nothing of that, and it is left out.
+    """
+    textless = '{"audio_filepath": "side.wav", "duration": 1.3}\n'
+    (site.work / "more.jsonl").write_text((site.work / "words.jsonl").read_text("utf-8") + textless, "utf-8")
+    model, losses = site.train("spotter.yaml", "train_ds.manifest_filepath=more.jsonl", "train_ds.batch_size=7")
+    assert len(losses) == 60
     assert losses[-1] < losses[0] / 10
+    (left_out,) = site.beside(model, "left_out.jsonl")
+    assert left_out["where"].endswith("more.jsonl:7")
+    assert left_out["reason"] == 'it has no "text", which says whether a keyword is in it'
     talk, side = json.loads(site.sonant("spot", "talk.wav", "side.wav", "-m", model, "-f", "json").stdout)
     (left,), (found,) = talk["keywords"], side["keywords"]
     assert left["text"] == "left"
@@ -156,17 +171,6 @@ def test_a_keyword_spotter_learns_where_its_words_are(site: Site) -> None:
     assert site.sonant("spot", "talk.wav", "-m", model, "-f", "jsonl", "--threshold", "1").stdout.count('"text"') == 0
     refused = site.sonant("transcribe", "talk.wav", "-m", model, status=1).stderr
     assert refused.strip() == f"Error: {model} is a KeywordSpotter, which does not transcribe: name a recognizer with --model"
-
-
-def test_a_recording_that_teaches_nothing_is_left_out(site: Site) -> None:
-    """What the task's `prepare` says of it stands in the run's folder."""
-    (site.work / "some.jsonl").write_text(
-        (site.work / "words.jsonl").read_text("utf-8") + '{"audio_filepath": "side.wav", "duration": 1.3}\n', "utf-8"
-    )
-    told = site.sonant("train", "spotter.yaml", "train_ds.manifest_filepath=some.jsonl", "trainer.max_steps=2").stderr
-    (model,) = re.findall(r"^wrote (\S+/model)$", told, re.MULTILINE)
-    (row,) = map(json.loads, (site.work / model).with_name("left_out.jsonl").read_text("utf-8").splitlines())
-    assert 'it has no "text", which says whether a keyword is in it' in row["reason"]
 
 
 CTC = {
@@ -182,12 +186,26 @@ CTC = {
 }
 
 
-def test_a_loss_is_told_the_size_of_the_vocabulary_and_learns_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scaffold.write(scaffold.plan("loss-lab", ["loss"], vendor="lab"), tmp_path / "loss-lab")
-    monkeypatch.syspath_prepend(str(metadata(tmp_path / "loss-lab")))
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def generated(tmp_path: Path) -> Iterator[None]:
+    """A package as `sonant new-plugin` writes it, with components `lab/…`, is installed meanwhile."""
+    kinds = ("task", "loss", "optimizer", "scheduler")
+    scaffold.write(scaffold.plan("made-lab", kinds, vendor="lab"), tmp_path / "made-lab")
+    source = str(metadata(tmp_path / "made-lab"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(source)
+        plugins.refresh()
+        yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "made_lab"]:
+        del sys.modules[name]
     plugins.refresh()
-    model = importlib.import_module("loss_lab.loss.model")
+
+
+def test_a_loss_is_told_the_size_of_the_vocabulary_and_learns_too(
+    generated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = importlib.import_module("made_lab.loss.model")
     built: list[Any] = []
 
     class Tempered(model.SmoothCtc):  # type: ignore[misc, name-defined]
@@ -205,16 +223,53 @@ def test_a_loss_is_told_the_size_of_the_vocabulary_and_learns_too(tmp_path: Path
     monkeypatch.setattr(model, "SmoothCtc", Tempered)
     row = {"audio_filepath": str(CASES / "b.wav"), "text": "front"}
     Path("train.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
-    try:
-        with pytest.raises(ConfigError, match="loss is missing: to train, the task 'asr' needs loss"):
-            sonant_training.train(CTC)
-        sonant_training.train(CTC, loss="lab/smooth_ctc")
-    finally:
-        monkeypatch.undo()
-        plugins.refresh()
+    with pytest.raises(ConfigError, match="loss is missing: to train, the task 'asr' needs loss"):
+        sonant_training.train(CTC)
+    sonant_training.train(CTC, loss="lab/smooth_ctc")
     (loss,) = built
     assert loss.temperature.shape == (8,)
     assert (loss.temperature != 1).all()
+
+
+def test_new_parts_are_trained(generated: None, tmp_path: Path) -> None:
+    """The task, the optimizer and the schedule, with another learning rate and another momentum for the head."""
+    sounds = {
+        "tone": 0.3 * np.sin(2 * np.pi * 400 * np.arange(8000) / 16000),
+        "noise": 0.1 * np.random.default_rng(0).standard_normal(8000),
+    }
+    for name, samples in sounds.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000)
+    rows = [{"audio_filepath": f"{name}.wav", "label": name} for name in sounds]
+    manifest = tmp_path / "train.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    data = {"manifest_filepath": str(manifest), "batch_size": 2, "num_workers": 0}
+    run = sonant_training.train(
+        {
+            "task": {"name": "lab/clip_label", "labels": list(sounds)},
+            "preprocessor": "lab/log_power",
+            "encoder": {"name": "lab/convnext", "d_model": 16, "n_layers": 1, "dropout": 0.0},
+            "train_ds": data,
+            "validation_ds": data,
+            "optim": {
+                "name": "lab/lion",
+                "lr": 0.01,
+                "sched": {"name": "lab/inverse_sqrt", "warmup_steps": 4},
+                "groups": [{"match": "head", "lr": 0.005, "beta1": 0.5}],
+            },
+            "trainer": {"max_steps": 20, "accelerator": "cpu", "log_every_n_steps": 1},
+            "exp_manager": {"exp_dir": str(tmp_path / "runs"), "tensorboard": False},
+        }
+    )
+    assert run.metrics["val_label_errors"] == 0.0
+    numbers = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    losses = {row["step"]: row["train_loss"] for row in numbers if "train_loss" in row}
+    assert losses[20] < losses[1] / 2
+    rates = {row["step"]: row["lr"] for row in numbers if "lr" in row}
+    assert rates == pytest.approx({step: 0.01 * min(step / 4, math.sqrt(4 / step)) for step in range(1, 21)})
+    (state,) = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
+    assert [(group["beta1"], len(group["params"])) for group in state["param_groups"]][1:] == [(0.5, 2)]
+    model: Any = sonant.load(run.model, device="cpu")
+    assert [clip.label for clip in model.classify([tmp_path / f"{name}.wav" for name in sounds])] == list(sounds)
 
 
 def test_it_keeps_the_contract(site: Site) -> None:

@@ -179,3 +179,33 @@ class TestCanary:
     def test_a_row_says_what_is_asked(self, canary: Any) -> None:
         batch = batch_of(canary, source_lang="de", target_lang="en")
         assert {(prompt.source_lang, prompt.target_lang) for prompt in batch.prompts} == {("de", "en")}
+
+
+def test_a_text_that_is_too_long_for_the_model_is_refused_before_it_is_computed_with() -> None:
+    """With the one token that a text begins with; the one that ends it is only ever a target."""
+    head = {"name": "aed", "d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 16, "max_positions": 8, "prompt_format": "none"}
+    model = build(decoder=head)
+    samples = np.zeros(model.sample_rate, dtype=np.float32)
+    fits = model.collate([model.prepare(Example(samples=samples, row={"text": "a" * 7}, name="clip"))])
+    assert model.loss(fits, loss=AnyLoss())["loss"].isfinite()
+    with pytest.raises(ValueError, match="its text takes 9 tokens with the prompt, and the model writes at most 8"):
+        model.prepare(Example(samples=samples, row={"text": "a" * 8}, name="clip"))
+
+
+class AnyLoss(nn.Module):
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        assert logits.shape[:2] == targets.shape
+        return logits.float().mean()
+
+
+def test_a_second_model_that_finds_the_times_is_not_trained() -> None:
+    """No loss is of it: an optimizer would carry it along, and processes that train together would wait for its gradients."""
+    second = {
+        "aligner_preprocessor": FEATURES,
+        "aligner_tokenizer": LETTERS,
+        "aligner_encoder": ENCODER,
+        "aligner_decoder": "ctc",
+    }
+    model = build(**second).train()
+    trained = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {"encoder", "decoder"}

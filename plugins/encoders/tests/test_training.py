@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sonant_encoders.blocks import channels_last
 from sonant_encoders.blocks.convolution import ConvolutionModule
+from sonant_encoders.blocks.subsampling import Subsampling
 from sonant_encoders.conformer.config import ConformerConfig, FastConformerConfig
 from sonant_encoders.conformer.model import Conformer
 from sonant_encoders.kernels.rel_pos_attention import reference, sdpa, whole
@@ -78,18 +79,42 @@ def test_gradients_of_an_encoder_are_those_in_double_precision(name: str, lens: 
         torch.testing.assert_close(model.get_buffer(key).double(), buffer.double(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [True, False])
-def test_depthwise_convolutions(stride: int, bias: bool) -> None:
+@pytest.mark.parametrize("size", [1, 4, 15])
+def test_depthwise_convolution(size: int, bias: bool) -> None:
     torch.manual_seed(1)
-    x, weight = torch.randn(2, 9, 7, 24, requires_grad=True), torch.randn(24, 1, 3, 3, requires_grad=True)
+    x, weight = torch.randn(2, 9 + size - 1, 24, requires_grad=True), torch.randn(24, 1, size, requires_grad=True)
     b = torch.randn(24, requires_grad=True) if bias else None
     inputs = [t for t in (x, weight, b) if t is not None]
-    y = channels_last.depthwise2d(x, weight, b, stride, 1)
-    plain = nn.functional.conv2d(x.permute(0, 3, 1, 2), weight, b, stride, 1, groups=24).permute(0, 2, 3, 1)
+    y = channels_last.depthwise(x, weight, b)
+    plain = nn.functional.conv1d(x.transpose(1, 2), weight, b, groups=24).transpose(1, 2)
     torch.testing.assert_close(y, plain)
     towards = torch.randn_like(y)
     torch.testing.assert_close(torch.autograd.grad(y, inputs, towards), torch.autograd.grad(plain, inputs, towards))
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("lens", [[37, 37], [37, 8, 1, 0]])
+def test_subsampling(factor: int, lens: list[int]) -> None:
+    torch.manual_seed(1)
+    kept: Any = {"kind": "dw_striding", "factor": factor, "channels": 12, "causal": False}
+    model = Subsampling(20, 16, **kept)
+    exact = copy.deepcopy(model).double()
+    feats = torch.randn(len(lens), 37, 20)
+    out, found = gradients(model, feats, torch.tensor(lens))
+    true_out, true = gradients(exact, feats.double(), torch.tensor(lens))
+    torch.testing.assert_close(out.double(), true_out, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close({name: g.double() for name, g in found.items()}, true, rtol=1e-4, atol=1e-5)
+
+
+def test_subsampling_gives_gradients_to_features_that_want_them() -> None:
+    torch.manual_seed(1)
+    model = Subsampling(20, 16, kind="dw_striding", factor=4, channels=12, causal=False)
+    feats = torch.randn(2, 13, 20, requires_grad=True)
+    model(feats, torch.tensor([13, 9]))[0].square().sum().backward()
+    assert feats.grad is not None
+    assert feats.grad[0].abs().sum() > 0
+    assert feats.grad[1, 9:].abs().sum() == 0
 
 
 def test_frozen_weights_get_no_gradient() -> None:
@@ -99,12 +124,6 @@ def test_frozen_weights_get_no_gradient() -> None:
     module(x)[0].sum().backward()
     assert module.depthwise.weight.grad is None
     assert x.grad is not None
-
-
-def test_convolution_from_one_channel() -> None:
-    x, weight, bias = torch.randn(3, 11, 8), torch.randn(6, 1, 3, 3), torch.randn(6)
-    plain = nn.functional.conv2d(x.unsqueeze(1), weight, bias, 2, 1).permute(0, 2, 3, 1)
-    torch.testing.assert_close(channels_last.from_one_channel(x, weight, bias, 2, 1), plain)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 13])

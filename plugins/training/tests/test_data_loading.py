@@ -214,14 +214,28 @@ def test_validation_sees_each_example_once_the_longest_first(corpus: Corpus, ech
     manifest = corpus(SECONDS)
     config = fill(DataConfig, {"manifest_filepath": manifest.name, "batch_duration": 2.0, "num_workers": 0}, "d")
     seen: list[str] = []
+    sizes = []
     for rank in range(world):
         loader = validation_batches(config, task=echo, sample_rate=RATE, rank=rank, world_size=world, folder=manifest.parent)
         for _ in range(2):  # once through, as often as it is wanted
-            found = list(loader)
+            everything = list(loader)
+        sizes.append(len(everything))
+        found = [loaded for loaded in everything if loaded.examples]
+        assert all(loaded.batch is None and loaded.seconds == 0 for loaded in everything[len(found) :])
         longest = [max(map(len, loaded.batch.wavs)) for loaded in found]
         assert longest == sorted(longest, reverse=True)
         seen += [name for loaded in found for name in loaded.batch.names]
     assert sorted(seen) == sorted(f"train_{n}.wav" for n in range(len(SECONDS)))
+    assert len(set(sizes)) == 1, "processes wait for each other at every batch"
+
+
+def test_a_validation_set_of_one_batch_is_one_for_every_process(corpus: Corpus, echo: Any) -> None:
+    manifest = corpus([0.5, 0.5])
+    config = fill(DataConfig, {"manifest_filepath": manifest.name, "batch_size": 2, "num_workers": 0}, "d")
+    shared: dict[str, Any] = {"task": echo, "sample_rate": RATE, "world_size": 3, "folder": manifest.parent}
+    loaders = [list(validation_batches(config, rank=rank, **shared)) for rank in range(3)]
+    assert [[loaded.examples for loaded in loader] for loader in loaders] == [[2], [0], [0]]
+    assert loaders[1][0].to("cpu").batch is None
 
 
 def test_validation_is_not_perturbed(corpus: Corpus, echo: Any, sounds: Path) -> None:
@@ -278,6 +292,15 @@ def test_a_batch_is_never_empty(corpus: Corpus, echo: Any) -> None:
     assert names == {f"train_{n}.wav" for n in (0, 5, 6, 7)}
     assert len({fault.where for loaded in found for fault in loaded.faults}) == 4
     assert_equal(first(train(manifest, echo, batch_size=1, skip=5), 11), found[5:])
+
+
+def test_in_a_validation_nothing_stands_in_for_a_bad_example(corpus: Corpus, echo: Any) -> None:
+    """It would count twice."""
+    manifest = corpus([1.0] * 8)
+    damage(manifest)
+    found = validate(manifest, echo, batch_size=1, min_duration=0)
+    assert sorted(loaded.batch.names[0] for loaded in found if loaded.examples) == [f"train_{n}.wav" for n in (0, 5, 6, 7)]
+    assert sum(len(loaded.faults) for loaded in found if not loaded.examples) == 4
 
 
 def test_nothing_but_bad_examples_is_an_error(corpus: Corpus, echo: Any) -> None:

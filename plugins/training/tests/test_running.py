@@ -21,6 +21,7 @@ import sonant
 import sonant_training
 from sonant.cli.main import app
 from sonant.errors import ConfigError
+from sonant_training.errors import DataError
 from sonant_training.running.training import Outcome, check_trainable, read, rehearse, train
 
 CASES = Path(__file__).resolve().parents[3] / "tests" / "nemo-cases"
@@ -245,6 +246,16 @@ def test_bad_examples_are_listed(config: Path, capsys: pytest.CaptureFixture[str
     listed = [json.loads(line) for line in (run.folder / "left_out.jsonl").read_text("utf-8").splitlines()]
     assert [row["where"] for row in listed] == [f"{config.parent / 'train.jsonl'}:3"] and "'Ω'" in listed[0]["reason"]
     assert "1 examples were left out" in capsys.readouterr().err
+
+
+def test_a_validation_set_of_nothing_that_can_be_used_is_an_error(config: Path) -> None:
+    """After the first batch, of which that may be so by chance."""
+    bad = [{"audio_filepath": str(CASES / "b.wav"), "text": "Ω"}]
+    (config.parent / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bad), "utf-8")
+    data = {"manifest_filepath": "bad.jsonl", "batch_size": 1, "num_workers": 0}
+    path = write_config(config.parent, validation_ds=data)
+    with pytest.raises(DataError, match="validation_ds: none of its examples can be used"):
+        train(path, trainer={"max_steps": 1}, exp_manager={"tensorboard": False})
 
 
 def test_the_numbers_of_a_loss_that_is_none_are_null(tmp_path: Path) -> None:

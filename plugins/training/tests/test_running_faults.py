@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,14 @@ import pytest
 import soundfile
 import torch
 import yaml
-from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from lightning.pytorch import Callback
+from torch import Tensor
 
 import sonant
 from sonant.errors import CheckpointError, ConfigError
-from sonant_training.errors import Diverged
 from sonant_training.running import experiment, processes, resuming, saving
-from sonant_training.running.averaging import Average
-from sonant_training.running.config import EmaConfig, ExperimentConfig
+from sonant_training.running.config import ExperimentConfig
 from sonant_training.running.experiment import Places
-from sonant_training.running.guards import FiniteSteps
 from sonant_training.running.training import train
 
 RATE = 4000
@@ -90,6 +88,56 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1"} | more
 
 
+class Runs:
+    """Runs of `sonant train`, one at a time; see `train_on_request.py`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.errors = folder / "errors"
+        arguments = [sys.executable, str(Path(__file__).with_name("train_on_request.py"))]
+        self.server = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+        )
+
+    def begin(self, config: Path, *overrides: str, most_bytes: int | None = None) -> int:
+        """Begin one; returns its process and process group."""
+        request = {"arguments": ["train", str(config), *overrides], "errors": str(self.errors), "most_bytes": most_bytes}
+        assert self.server.stdin is not None
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return self._answer()
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code, negative for a signal, and what it said."""
+        return self._answer(), self.errors.read_text("utf-8")
+
+    def _answer(self) -> int:
+        assert self.server.stdout is not None
+        return int(self.server.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    found = Runs(tmp_path_factory.mktemp("runs"))
+    with found.server:
+        yield found
+
+
+def wait_for_another(path: Path, before: int) -> None:
+    """Wait until `path` is written since `before`, a time of `written`."""
+    deadline = time.monotonic() + 120
+    while written(path) <= before:
+        assert time.monotonic() < deadline, f"{path} is not written"
+        time.sleep(0.02)
+
+
+def written(path: Path) -> int:
+    """When, in nanoseconds; -1: never."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return -1
+
+
 def checkpoint(folder: Path) -> dict[str, Any]:
     return dict(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
 
@@ -111,37 +159,27 @@ def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
 # Killed
 
 
-def test_a_run_that_is_killed_again_and_again_comes_to_the_same_weights(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_again_and_again_comes_to_the_same_weights(tmp_path: Path, runs: Runs) -> None:
     (whole, broken) = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
     wanted = train(write_config(whole))
-    config, chance, kills = write_config(broken), random.Random(0), 0
+    config, chance = write_config(broken), random.Random(0)
     folder = broken / "runs" / "small" / "version_0"
-    while not (folder / "model").exists():
-        with subprocess.Popen(command(config, "--resume"), stderr=subprocess.PIPE, env=environment()) as process:
-            if kills < 3:  # while it trains, and after a while that nobody chose
-                steps = steps_of(folder)
-                while steps_of(folder) <= steps and process.poll() is None:
-                    time.sleep(0.01)
-                time.sleep(chance.uniform(0, 0.3))
-                process.send_signal(signal.SIGKILL)
-                kills += process.wait() == -signal.SIGKILL
-            else:
-                _, errors = process.communicate(timeout=120)
-                assert process.returncode == 0, errors.decode()
-    assert kills == 3
+    newest = Places(folder).newest
+    for _ in range(3):  # while it trains, and after a while that nobody chose
+        before = written(newest)
+        process = runs.begin(config, "--resume")
+        wait_for_another(newest, before)
+        time.sleep(chance.uniform(0, 0.1))
+        os.kill(process, signal.SIGKILL)
+        assert runs.end()[0] == -signal.SIGKILL
+    runs.begin(config, "--resume")
+    code, errors = runs.end()
+    assert code == 0, errors
     assert_same(checkpoint(folder), checkpoint(wanted.folder))
     for one, other in zip(states(folder / "model"), states(wanted.model), strict=True):
         assert one.equal(other)
-
-
-def steps_of(folder: Path) -> int:
-    """Optimizer steps of the newest checkpoint, of a run that may be writing it; -1 before the first."""
-    try:
-        return int(checkpoint(folder)["global_step"])
-    except FileNotFoundError:
-        return -1
 
 
 def states(model: Path) -> list[Tensor]:
@@ -163,8 +201,6 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path: Path) -> None:
 
 
 def stopping_after(most: int) -> Any:
-    from lightning.pytorch import Callback
-
     from sonant_training.running import callbacks
 
     class Stop(Callback):
@@ -175,20 +211,81 @@ def stopping_after(most: int) -> Any:
     return lambda *given: [*original(*given), Stop()]
 
 
+class Kill(Callback):
+    """Ends a run without notice: at the beginning of a batch behind a step, or in the validation at one."""
+
+    def __init__(self, step: int, where: str) -> None:
+        self.step, self.where = step, where
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        self._end("training", trainer)
+
+    def on_validation_batch_end(self, trainer: Any, *_: Any) -> None:
+        if not trainer.sanity_checking:
+            self._end("validation", trainer)
+
+    def _end(self, where: str, trainer: Any) -> None:
+        if (self.where, self.step) == (where, trainer.global_step):
+            raise KeyError(where)
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_numbers_are_those_of_the_run_in_one(tmp_path: Path, every: int) -> None:
+    """None twice and none missing, also of a validation in which the run was killed, and of the test of a run that was over."""
+    found = []
+    for name, kills in (("whole", []), ("broken", [Kill(4, "validation"), Kill(7, "training"), Kill(STEPS, "validation"), None])):
+        folder = tmp_path / name
+        folder.mkdir()
+        test = {"manifest_filepath": "train.jsonl", "batch_size": 5, "num_workers": 0}
+        config = write_config(folder, trainer={"log_every_n_steps": 1}, test_ds=test)
+        kept = {"resume_if_exists": True, "checkpoints": {"every_n_steps": every}, "early_stopping": {"patience": 50}}
+        for kill in kills:
+            with pytest.MonkeyPatch.context() as patch:
+                if kill is not None:
+                    patch.setattr("sonant_training.running.training.callbacks.of", behind(kill))
+                    with pytest.raises(KeyError):
+                        train(config, exp_manager=kept)
+        run = train(config, exp_manager=kept)
+        left_out = ("time", "audio_seconds_per_second")
+        rows = [{key: value for key, value in row.items() if key not in left_out} for row in rows_of(run.folder)]
+        states = {key: value for key, value in checkpoint(run.folder)["callbacks"].items() if key.startswith("EarlyStopping")}
+        found.append((rows, states))
+    assert found[0] == found[1]
+    assert [row["step"] for row in found[0][0] if "val_loss" in row] == [2, 4, 6, 8, 10, 12]
+
+
+def behind(callback: Callback) -> Any:
+    from sonant_training.running import callbacks
+
+    original = callbacks.of
+    return lambda *given: [callback, *original(*given)]
+
+
+def test_a_run_whose_time_is_over_ends_between_two_steps(tmp_path: Path) -> None:
+    config = write_config(tmp_path, trainer={"accumulate_grad_batches": 3, "val_check_interval": 3})
+    run = train(config, exp_manager={"max_time_per_run": "00:00:00:00"})
+    assert (run.steps, checkpoint(run.folder)["batches"]) == (1, 3)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_told_to_end_writes_where_it_is(tmp_path: Path, number: signal.Signals) -> None:
-    config = write_config(tmp_path, trainer={"max_steps": 100_000, "val_check_interval": 1000})
+def test_a_run_that_is_told_to_end_writes_where_it_is(tmp_path: Path, runs: Runs, number: signal.Signals) -> None:
+    """With those that read ahead for it, for all of which a terminal's Ctrl-C is."""
+    still = {"max_steps": 100_000, "val_check_interval": 2000, "log_every_n_steps": 1}
+    config = write_config(tmp_path, trainer=still, train_ds={"num_workers": 2})
     folder = tmp_path / "runs" / "small" / "version_0"
-    every = "exp_manager.checkpoints.every_n_steps=5"
-    with subprocess.Popen(command(config, every), stderr=subprocess.PIPE, env=environment()) as process:
-        while steps_of(folder) < 5 and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, errors.decode()
-    steps = steps_of(folder)
-    assert f"stopped by {number.name} at step {steps}: wrote" in errors.decode()
-    assert checkpoint(folder)["batches"] == 2 * steps
+    process = runs.begin(config, "exp_manager.checkpoints.every_n_steps=5")
+    wait_for_another(Places(folder).newest, -1)
+    os.killpg(process, number)
+    code, errors = runs.end()
+    assert code == 128 + number, errors
+    steps = checkpoint(folder)["global_step"]
+    assert f"stopped by {number.name} at step {steps}: wrote" in errors
+    assert steps >= 5 and checkpoint(folder)["batches"] == 2 * steps
+    assert [row["step"] for row in rows_of(folder) if "train_loss" in row] == list(range(1, steps + 1))
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 # What is written is whole
@@ -208,15 +305,12 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_run_whose_disk_is_full_ends_with_what_it_has(tmp_path: Path) -> None:
+def test_a_run_whose_disk_is_full_ends_with_what_it_has(tmp_path: Path, runs: Runs) -> None:
     config = write_config(tmp_path)
-    script = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, 1 << 15)); "
-    script += "from sonant.cli.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", script, "train", str(config)], capture_output=True, text=True, env=environment(), check=False
-    )
-    assert done.returncode == 1
-    assert "Error: cannot write the checkpoint" in done.stderr and "Traceback" not in done.stderr
+    runs.begin(config, most_bytes=1 << 15)
+    code, errors = runs.end()
+    assert code == 1
+    assert "Error: cannot write the checkpoint" in errors and "Traceback" not in errors
     again = train(config, exp_manager={"resume_if_exists": True})  # with room
     assert again.steps == STEPS
 
@@ -250,82 +344,7 @@ def test_half_written_files_are_cleared(config: Path) -> None:
     assert not left.exists()
 
 
-# Numbers that are none
-
-
-class Line(LightningModule):
-    """The least that trains: a layer with statistics of its own."""
-
-    def __init__(self, spoilt: set[int]) -> None:
-        super().__init__()
-        self.layer, self.norm = nn.Linear(3, 3), nn.BatchNorm1d(3)
-        self.spoilt, self.taken = spoilt, 0
-        self.seen: list[list[Tensor]] = []
-
-    def training_step(self, batch: Tensor, index: int) -> Tensor:
-        self.seen.append([value.detach().clone() for value in self.state_dict().values() if value.is_floating_point()])
-        self.taken += 1
-        if self.taken in self.spoilt:
-            batch = batch * float("nan")
-        return self.norm(self.layer(batch)).square().sum() + self.layer.weight.square().sum()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.AdamW(self.parameters(), lr=0.1)
-
-
-def run_line(folder: Path, spoilt: set[int], most: int, steps: int = 6) -> Line:
-    from lightning.pytorch import Trainer
-
-    from sonant_training.running import quiet
-
-    module = Line(spoilt)
-    batches = torch.utils.data.DataLoader(torch.randn(4 * steps, 3), batch_size=4)
-    quietly = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    keys = {"accelerator": "cpu"} | dict.fromkeys(quietly, False)
-    with quiet.lightning():
-        trainer = Trainer(max_epochs=1, default_root_dir=folder, callbacks=[FiniteSteps(most)], **keys)
-        trainer.fit(module, batches)
-    return module
-
-
-def test_a_step_without_a_finite_gradient_changes_nothing(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    seen = run_line(tmp_path, {3, 4}, most=3).seen
-    for before, after in ((2, 3), (3, 4)):
-        assert all(one.equal(other) for one, other in zip(seen[before], seen[after], strict=True))
-    for before, after in ((0, 1), (1, 2), (4, 5)):
-        assert not all(one.equal(other) for one, other in zip(seen[before], seen[after], strict=True))
-
-
-def test_too_many_of_them_in_a_row_end_the_run(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    run_line(tmp_path, {1, 2, 4, 5}, most=3)
-    with pytest.raises(Diverged, match=r"of 3 steps in a row are not finite, up to step .*optim\.lr"):
-        run_line(tmp_path, {2, 3, 4}, most=3)
-
-
 # The average
-
-
-def test_the_average_is_that_of_the_formula(tmp_path: Path) -> None:
-    from lightning.pytorch import Trainer
-
-    from sonant_training.running import quiet
-
-    torch.manual_seed(0)
-    module, average = Line(set()), Average(EmaConfig(decay=0.5))
-    batches = torch.utils.data.DataLoader(torch.randn(24, 3), batch_size=4)
-    quietly = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    keys = {"accelerator": "cpu"} | dict.fromkeys(quietly, False)
-    with quiet.lightning():
-        Trainer(**keys, max_epochs=1, default_root_dir=tmp_path, callbacks=[average]).fit(module, batches)
-    states = [*module.seen, [value for value in module.state_dict().values() if value.is_floating_point()]]
-    expected = [value.double() for value in states[0]]
-    for update, state in enumerate(states[1:]):
-        keep = min(0.5, (1 + update) / (10 + update))
-        expected = [keep * old + (1 - keep) * new for old, new in zip(expected, state, strict=True)]
-    for found, wanted in zip(average.average.values(), expected, strict=True):
-        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_the_model_has_the_averaged_weights(config: Path) -> None:
@@ -350,6 +369,9 @@ def test_two_processes_learn_as_one_with_twice_the_batch(tmp_path: Path) -> None
         "encoder": {"dropout": 0.0, "dropout_pre_encoder": 0.0, "conv_norm_type": "layer_norm"},
         "trainer": {"accumulate_grad_batches": 1, "log_every_n_steps": 1},
         "exp_manager": {"ema": None},
+        # A batch more for one of two processes, and a single one, of which the other has none.
+        "validation_ds": {"batch_size": 2},
+        "test_ds": {"manifest_filepath": "train.jsonl", "batch_size": 5, "num_workers": 0},
     }
     losses = {}
     for devices, size in ((1, 4), (2, 2)):
@@ -358,13 +380,21 @@ def test_two_processes_learn_as_one_with_twice_the_batch(tmp_path: Path) -> None
         config = write_config(
             folder, **still, train_ds={"batch_size": size, "perturb": {"speed": [0.9, 1.0], "volume_db": [-6, 6]}}
         )
-        more = (f"trainer.devices={devices}", *(("trainer.strategy=ddp",) if devices > 1 else ()))
-        done = subprocess.run(command(config, *more), capture_output=True, text=True, env=environment(), check=False, timeout=200)
-        assert done.returncode == 0, done.stderr
+        if devices == 1:
+            train(config)
+        else:
+            more = (f"trainer.devices={devices}", "trainer.strategy=ddp")
+            done = subprocess.run(
+                command(config, *more), capture_output=True, text=True, env=environment(), check=False, timeout=200
+            )
+            assert done.returncode == 0, done.stderr
         assert [path.name for path in (folder / "runs" / "small").iterdir()] == ["version_0"]
-        rows = [json.loads(line) for line in (folder / "runs/small/version_0/metrics.jsonl").read_text("utf-8").splitlines()]
-        losses[devices] = {key: [row[key] for row in rows if key in row] for key in ("grad_norm", "val_loss", "val_cer")}
-    assert len(losses[1]["grad_norm"]) == STEPS and len(losses[1]["val_loss"]) == STEPS // 4
+        rows, keys = (
+            rows_of(folder / "runs" / "small" / "version_0"),
+            ("grad_norm", "val_loss", "val_cer", "test_loss", "test_cer"),
+        )
+        losses[devices] = {key: [row[key] for row in rows if key in row] for key in keys}
+    assert len(losses[1]["grad_norm"]) == STEPS and len(losses[1]["val_loss"]) == STEPS // 4 and len(losses[1]["test_cer"]) == 1
     for key, wanted in losses[1].items():
         assert losses[2][key] == pytest.approx(wanted, rel=1e-4), key
 

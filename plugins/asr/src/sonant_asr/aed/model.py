@@ -99,8 +99,21 @@ class AedHead(nn.Module):
         return {"enc": enc, "lens": lens, "prefixes": [self.prompt.encode(prompt) for prompt in prompts]}
 
     def labels_of(self, text: str, prompt: Prompt) -> list[int]:
-        """The labels of a text in the language that `prompt` asks for."""
-        return self.prompt.spell(text, prompt.target_lang)
+        """The labels of a text in the language that `prompt` asks for.
+
+        Raises:
+            ValueError: with the prompt they are more than `max_positions`.
+        """
+        labels = self.prompt.spell(text, prompt.target_lang)
+        self.check_length(len(self.prompt.encode(prompt)) + len(labels))
+        return labels
+
+    def check_length(self, tokens: int) -> None:
+        """Raise a `ValueError` if these are more tokens, the prompt included, than there are positions."""
+        if tokens > len(self.positions):
+            raise ValueError(
+                f"its text takes {tokens} tokens with the prompt, and the model writes at most {len(self.positions)}"
+            )
 
     def forward(
         self, enc: Tensor, lens: Tensor, labels: Tensor, label_lens: Tensor, prompts: Sequence[Prompt] | None = None

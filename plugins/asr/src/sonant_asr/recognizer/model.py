@@ -67,6 +67,9 @@ class Recognizer(nn.Module):
         self.prompt, self.tokenizer, self.search = prompt, tokenizer, search
         self.aligner_preprocessor, self.aligner_tokenizer = aligner_preprocessor, aligner_tokenizer
         self.aligner_encoder, self.aligner_decoder = aligner_encoder, aligner_decoder
+        for part in (aligner_preprocessor, aligner_encoder, aligner_decoder):
+            if isinstance(part, nn.Module):
+                part.requires_grad_(False)  # no loss is of it
 
     @classmethod
     def from_parts(cls, config: AsrConfig, parts: Mapping[str, Any]) -> Self:

@@ -72,9 +72,11 @@ def prepare(model: Any, example: Example) -> Utterance:
 def _labels(model: Any, text: str, row: Mapping[str, Any], prompt: Prompt | None) -> list[int]:
     if prompt is not None and hasattr(model.decoder, "labels_of"):
         return list(model.decoder.labels_of(text, prompt))
-    if hasattr(model.tokenizer, "languages"):
-        return list(model.tokenizer.encode(text, row.get("lang")))
-    return list(model.tokenizer.encode(text))
+    told = (text, row.get("lang")) if hasattr(model.tokenizer, "languages") else (text,)
+    labels = list(model.tokenizer.encode(*told))
+    if hasattr(model.decoder, "check_length"):
+        model.decoder.check_length(1 + len(labels))  # it is told nothing: its text begins with one token
+    return labels
 
 
 def collate(utterances: Sequence[Utterance]) -> Labelled:

@@ -20,15 +20,9 @@ def wanted(x: Tensor) -> bool:
     return torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32 and plain
 
 
-def depthwise1d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`(B, T + K - 1, D)`, `(D, 1, K)`, `(D,)` to `(B, T, D)`."""
-    y: Tensor = _Depthwise.apply(x.unsqueeze(1), weight.unsqueeze(2), bias, 1, 0)  # type: ignore[no-untyped-call]
-    return y.squeeze(1)
-
-
-def depthwise2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
-    """`(B, H, W, C)`, `(C, 1, K, K)`, `(C,)` to `(B, H', W', C)`."""
-    y: Tensor = _Depthwise.apply(x, weight, bias, stride, padding)  # type: ignore[no-untyped-call]
+    y: Tensor = _Depthwise.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -37,50 +31,35 @@ def batch_norm(norm: torch.nn.BatchNorm1d, x: Tensor) -> Tensor:
     return norm(x.flatten(0, 1)).view_as(x)
 
 
-def from_one_channel(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
-    """A convolution of `(B, H, W)` with `(C, 1, K, K)`, `(C,)` to `(B, H', W', C)`: one matrix product."""
-    size = weight.shape[-1]
-    windows = functional.pad(x, (padding,) * 4).unfold(1, size, stride).unfold(2, size, stride)  # (B, H', W', K, K)
-    return functional.linear(windows.flatten(3), weight.flatten(1), bias)
-
-
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution `(B, H, W, C)` to `(B, H', W', C)`."""
+    """Time is the height of an image, not its width: the gradient of the weights is several times as fast."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
-        x, weight = x.contiguous(), weight.contiguous(memory_format=torch.channels_last)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x, weight = x.contiguous(), _kernel(weight)
         ctx.save_for_backward(x, weight)
-        ctx.options = [stride, stride], [padding, padding] if weight.shape[2] > 1 else [0, padding]
-        image = x.permute(0, 3, 1, 2)
-        return (
-            functional.conv2d(image, weight, bias, ctx.options[0], ctx.options[1], groups=len(weight))
-            .permute(0, 2, 3, 1)
-            .contiguous()
-        )
+        return functional.conv2d(_image(x), weight, bias, groups=len(weight)).squeeze(3).transpose(1, 2).contiguous()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous()
-        of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        ones, wanted = [1, 1], [of_x, of_weight, False]
         found = torch.ops.aten.convolution_backward(
-            gradient.permute(0, 3, 1, 2),
-            x.permute(0, 3, 1, 2),
-            weight,
-            None,
-            *ctx.options,
-            [1, 1],
-            False,
-            [0, 0],
-            len(weight),
-            [of_x, of_weight, False],
+            _image(gradient), _image(x), weight, None, ones, [0, 0], ones, False, [0, 0], len(weight), wanted
         )
         return (
-            found[0].permute(0, 2, 3, 1) if of_x else None,
-            found[1] if of_weight else None,
-            gradient.flatten(0, 2).sum(0) if of_bias else None,
-            None,
-            None,
+            found[0].squeeze(3).transpose(1, 2) if of_x else None,
+            found[1].squeeze(3) if of_weight else None,
+            gradient.flatten(0, 1).sum(0) if of_bias else None,
         )
+
+
+def _image(x: Tensor) -> Tensor:
+    return x.unsqueeze(2).permute(0, 3, 1, 2)  # (B, T, D) -> (B, D, T, 1)
+
+
+def _kernel(weight: Tensor) -> Tensor:
+    return weight.unsqueeze(3).contiguous(memory_format=torch.channels_last)  # (D, 1, K) -> (D, 1, K, 1)

@@ -67,7 +67,7 @@ class ConvolutionModule(nn.Module):
         if mask is not None:
             x = x * mask.unsqueeze(-1).to(x.dtype)
         before = functional.pad(x, (0, 0, self.left, self.right))  # (B, left + T + right, D)
-        x = channels_last.depthwise1d(before, self.depthwise.weight, self.depthwise.bias)
+        x = channels_last.depthwise(before, self.depthwise.weight, self.depthwise.bias)
         if isinstance(self.norm, nn.LayerNorm):
             x = self.norm(x)
         elif type(self.norm) is nn.BatchNorm1d:

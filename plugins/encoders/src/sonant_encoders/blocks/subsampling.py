@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonant import lengths
-from sonant_encoders.blocks import channels_last
+from sonant_encoders.blocks import separable
 
 _KERNEL, _STRIDE = 3, 2
 # Elements of what the first convolution gives, where no gradients are wanted: on a CPU as much as stays in its cache.
@@ -80,8 +80,8 @@ class Subsampling(nn.Module):
         if feats.shape[1] < least:
             feats = functional.pad(feats, (0, 0, 0, least - feats.shape[1]))
         shorter = self.length(lens, start=start)
-        if channels_last.wanted(feats) and self.separable and not self.causal and start:
-            x = self.out(self._train(feats, lens))
+        if self.separable and not self.causal and start and separable.wanted(feats):
+            x = self._train(feats, lens)
         elif feats.device.type == "cpu" and not torch.is_grad_enabled() and feats.shape[0] > 1:
             # One recording at a time, cut to its length: what the first convolution gives fits the cache and needs no mask.
             sizes = lens.clamp(min=least).tolist()
@@ -92,21 +92,13 @@ class Subsampling(nn.Module):
         return x, shorter.clamp(min=0)
 
     def _train(self, feats: Tensor, lens: Tensor) -> Tensor:
-        """`_convolve` the faster way for training on a CPU: a recording at a time, for maps of all leave its cache."""
-        total, rows = self.length(feats.shape[1]), []
-        for row, size in zip(feats, lens.clamp(min=1).tolist(), strict=True):
-            x = self._stages(row[None, :size])[0].transpose(1, 2).flatten(1)  # (T', F', C) -> (T', C F')
-            rows.append(functional.pad(x, (0, 0, 0, total - len(x))))
-        return torch.stack(rows)
-
-    def _stages(self, x: Tensor) -> Tensor:
-        """`(1, T, F)` to `(1, T', F', C)`, all of it valid."""
-        first, *layers = (layer for layer in self.conv if isinstance(layer, nn.Conv2d))
-        x = channels_last.from_one_channel(x, first.weight, first.bias, _STRIDE, 1).relu_()
-        for depthwise, pointwise in zip(layers[::2], layers[1::2], strict=True):
-            x = channels_last.depthwise2d(x, depthwise.weight, depthwise.bias, _STRIDE, 1)
-            x = functional.linear(x, pointwise.weight.flatten(1), pointwise.bias).relu_()
-        return x
+        """`forward` the faster way for training on a CPU."""
+        x = separable.stack(feats, lens, [layer for layer in self.conv if isinstance(layer, nn.Conv2d)])  # (B, T', F', C)
+        if type(self.out) is not nn.Linear:
+            return self.out(x.transpose(2, 3).flatten(2))
+        # The weights are fewer than the frames: they are what changes the order.
+        weight = self.out.weight.unflatten(1, (self.channels, -1)).transpose(1, 2).flatten(1)
+        return functional.linear(x.flatten(2), weight, self.out.bias)
 
     def _in_pieces(self, feats: Tensor, lens: Tensor, left: int) -> Tensor:
         """`(B, T, F)` to `(B, T', D)`, a long recording piece by piece: the first convolution's map is an encoder's largest."""

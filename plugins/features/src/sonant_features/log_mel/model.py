@@ -124,7 +124,8 @@ class LogMel(nn.Module):
             pad_mode="constant",
             return_complex=True,
         )
-        power = torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2)  # (B, T, bins)
+        squares = torch.view_as_real(spectrum.transpose(1, 2)).square()
+        power = squares[..., 0] + squares[..., 1]  # (B, T, bins); a sum over two elements takes five times as long
         if self.training and config.nb_augmentation_prob > 0:
             power = self._narrow_band(power)
         if config.mag_power != 2.0:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sonant_training.data.limits import MOST_BYTES
 from sonant_training.errors import DataError
 
 
@@ -51,12 +52,18 @@ class Lines:
         Raises:
             ValueError: the line is not a JSON object.
         """
+        size = int(self._ends[index] - self._starts[index])
+        if size > MOST_BYTES:
+            raise ValueError(f"the line has {size:,} bytes; a row has at most {MOST_BYTES:,}")
         text = bytes(self._data[self._starts[index] : self._ends[index]])
         if not text.strip():
             return None
-        value = json.loads(text)
+        try:
+            value = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("brackets within brackets without end") from error
         if not isinstance(value, dict):
-            raise ValueError(f"expected an object {{…}}, not {value!r}")
+            raise ValueError(f"expected an object {{…}}, not {value!r:.40}")
         return value
 
     def where(self, index: int) -> str:

@@ -14,7 +14,8 @@ class Loaded:
     """What the task made of some examples.
 
     `seconds` is their audio together, `padded_seconds` with what they are padded with, `examples` their number, `epoch` the epoch
-    that they are of, from 0. `faults` are those that are missing because they are bad.
+    that they are of, from 0. `faults` are those that are missing because they are bad. Of a batch without examples, which only a
+    validation has, `batch` is None.
     """
 
     batch: Any
@@ -26,4 +27,4 @@ class Loaded:
 
     def to(self, device: Any) -> Loaded:
         """The same with its batch on a device."""
-        return evolve(self, batch=self.batch.to(device))
+        return self if self.batch is None else evolve(self, batch=self.batch.to(device))

@@ -7,6 +7,7 @@ run that goes on leaves out as many batches as it has had.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -103,13 +104,18 @@ def validation_batches(
 ) -> DataLoader[Loaded]:
     """Batches of all examples, once, the longest first, without perturbation; each rank gets every `world_size`-th batch.
 
+    The ranks get as many, for they wait for each other: the last of some may be without examples, and so is one whose examples
+    are all bad.
+
     Arguments and errors are those of `training_batches`.
     """
     config = evolve(config, shuffle=False, perturb=None)
     catalog = _open(config, folder or Path(), task, "validation")
     plan = planning.make(catalog, config, seed=0, devices=1)
     batches = sorted(plan.epoch(0), key=lambda pick: -float(catalog.seconds[pick.examples].max()))
-    return _loader(_reader(catalog, config, task, sample_rate), config, batches[rank::world_size])
+    nothing = [pick.take(slice(0)) for pick in batches[:1]] * (-len(batches) % world_size)
+    reader = evolve(_reader(catalog, config, task, sample_rate), stands_in=False)
+    return _loader(reader, config, [*batches, *nothing][rank::world_size])
 
 
 def _open(config: DataConfig, folder: Path, task: Any, what: str) -> Catalog:
@@ -147,6 +153,14 @@ def _loader(reader: Reader, config: DataConfig, picks: Iterable[Pick]) -> DataLo
         # A fork starts at once and shares what is in memory, torch included; macOS cannot fork safely.
         start = None if sys.platform == "darwin" else "fork"
         ahead = {"prefetch_factor": config.prefetch_factor, "multiprocessing_context": start, "persistent_workers": True}
+        ahead["worker_init_fn"] = _outlast_signals
     loader = _Loader(reader, batch_size=None, sampler=picks, num_workers=config.num_workers, **ahead)
     loader.faults = reader.recordings.catalog.faults
     return loader
+
+
+def _outlast_signals(_: int) -> None:
+    """A terminal, and what runs jobs, tell all processes of a run to end. Those that read ahead leave it to the one that trains,
+    which has something to write first: they pass over Ctrl-C, and over SIGTERM once. The second is of the one that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))

@@ -44,7 +44,7 @@ class Pairs:
         if not beside:
             raise ValueError(f"there is no .json and no .txt beside {name}")
         content = self._text.open(index).read()
-        row: Any = json.loads(content) if beside.lower().endswith(".json") else {"text": content.decode("utf-8").strip()}
+        row: Any = _json(content) if beside.lower().endswith(".json") else {"text": content.decode("utf-8").strip()}
         if not isinstance(row, dict):
             raise ValueError(f"{beside}: expected an object {{…}}, not {row!r}")
         row["audio_filepath"] = name
@@ -69,3 +69,10 @@ def _pairs(path: Path) -> list[tuple[Member, Member | None]]:
     if not recordings:
         raise DataError(f"{path}: no audio files in this tar file; looked for {' '.join(sorted(EXTENSIONS))}")
     return [(member, texts.get(stem)) for stem, member in recordings.items()]
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("brackets within brackets without end") from error

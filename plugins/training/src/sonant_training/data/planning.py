@@ -140,7 +140,8 @@ def make(catalog: Catalog, config: DataConfig, *, seed: int, devices: int) -> Pl
         whole = bucketing.estimate(catalog.seconds, catalog.tokens, 1, 1)
         cost = packing.costs(config, whole, catalog.seconds, np.zeros(len(catalog), dtype=np.int64))
         enough = max(1, int(cost.sum() / devices / _FULL / config.num_token_buckets))
-        buckets = bucketing.estimate(catalog.seconds, catalog.tokens, min(config.num_buckets, enough), config.num_token_buckets)
+        parts = min(config.num_token_buckets, len(catalog))
+        buckets = bucketing.estimate(catalog.seconds, catalog.tokens, min(config.num_buckets, enough), parts)
     if (buckets.of(catalog.seconds, catalog.tokens) == len(buckets)).all():
         raise DataError("no example is in any of bucket_duration_bins: all are longer than the last")
     return Plan(catalog=catalog, config=config, seed=seed, devices=devices, buckets=buckets)

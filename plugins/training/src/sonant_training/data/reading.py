@@ -21,12 +21,17 @@ _SUBSTITUTES = 100  # examples that are tried for a batch of which nothing is le
 
 @frozen(kw_only=True, eq=False)
 class Reader(Dataset[Loaded | DataError]):
-    """Batches of what the task makes of examples, by their picks. `perturb` changes samples, if anything does."""
+    """Batches of what the task makes of examples, by their picks. `perturb` changes samples, if anything does.
+
+    If all examples of a batch are bad, with `stands_in` the first that can be used of those that follow in the catalog stands in.
+    Else the batch is without examples: in a validation each counts once.
+    """
 
     recordings: Recordings
     task: Any
     on_bad: Literal["skip", "raise"]
     perturb: Callable[[Samples, Place], Samples] | None = None
+    stands_in: bool = True
 
     def __getitem__(self, pick: Pick) -> Loaded | DataError:
         """A batch, or why the run cannot go on, which is raised where it is wanted: what a process that reads ahead raises comes
@@ -37,20 +42,20 @@ class Reader(Dataset[Loaded | DataError]):
             return DataError(str(error))
 
     def load(self, pick: Pick) -> Loaded:
-        """Read a batch. If all its examples are bad, the first that can be used of those that follow in the catalog stands in.
+        """Read a batch.
 
         Raises:
             DataError: an example is bad and the config says to raise, or so are a hundred in a row.
         """
         faults: list[Fault] = []
         found = [one for place in pick.places() if (one := self._try(place, faults)) is not None]
-        if not found:
+        if not found and self.stands_in:
             found = [self._substitute(pick, faults)]
         prepared, lengths = [ready for ready, _ in found], [length for _, length in found]
         return Loaded(
-            batch=self.task.collate(prepared),
+            batch=self.task.collate(prepared) if prepared else None,
             seconds=sum(lengths) / self.recordings.sample_rate,
-            padded_seconds=max(lengths) * len(lengths) / self.recordings.sample_rate,
+            padded_seconds=max(lengths, default=0) * len(lengths) / self.recordings.sample_rate,
             examples=len(found),
             epoch=pick.epoch,
             faults=tuple(faults),
@@ -58,11 +63,12 @@ class Reader(Dataset[Loaded | DataError]):
 
     def _substitute(self, pick: Pick, faults: list[Fault]) -> tuple[Any, int]:
         first = next(pick.places())
-        for step in range(1, _SUBSTITUTES + 1):
+        for step in range(1, min(_SUBSTITUTES, len(self.recordings.catalog)) + 1):
             found = self._try(evolve(first, example=(first.example + step) % len(self.recordings.catalog)), faults)
             if found is not None:
                 return found
-        raise DataError(f"{len(faults)} examples in a row cannot be used; the last: {faults[-1]}")
+        number = len({fault.where for fault in faults})
+        raise DataError(f"{number} examples in a row cannot be used; the last: {faults[-1]}")
 
     def _try(self, place: Place, faults: list[Fault]) -> tuple[Any, int] | None:
         """What the task makes of an example, and how many samples it has; a bad one is noted."""

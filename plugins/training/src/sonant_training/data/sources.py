@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from sonant.audio import Samples
 from sonant.errors import AudioError
 from sonant_training.data import cuts, filenames, tars
 from sonant_training.data.config import DataConfig, SourceConfig
+from sonant_training.data.limits import MOST_SECONDS
 from sonant_training.data.lines import Lines
 from sonant_training.data.pairs import Pairs
 from sonant_training.data.tars import TarPlaces
@@ -139,9 +139,13 @@ def manifest_row(row: Row, *, folder: str) -> Row:
     row = dict(row)
     _require_name(row)
     row["audio_filepath"] = os.path.join(folder, os.path.expanduser(row["audio_filepath"]))  # a third of what a `Path` takes
+    row = _checked(row)
     if row.get("duration") is None:
-        row["duration"] = audio.seconds(row["audio_filepath"], 1) - (row.get("offset") or 0.0)
-    return _checked(row)
+        whole, offset = audio.seconds(row["audio_filepath"], 1), row.get("offset") or 0.0
+        if offset > whole:
+            raise ValueError(f"offset {offset:g} is behind the end of the recording, which has {whole:.3f} s")
+        row["duration"] = whole - offset
+    return row
 
 
 def packed_row(row: Row) -> Row:
@@ -159,13 +163,16 @@ def _require_name(row: Row) -> None:
 
 
 def _checked(row: Row) -> Row:
+    channel = row.get("channel")
+    if channel is not None and (not isinstance(channel, int) or isinstance(channel, bool)):
+        raise ValueError(f"channel {channel!r:.40} is not the number of a channel, from 0 on")
     return row | {key: _seconds(row, key) for key in ("offset", "duration") if row.get(key) is not None}
 
 
 def _seconds(row: Mapping[str, Any], key: str) -> float:
     value = row[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ValueError(f"{key} {value!r} is not a number of seconds")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_SECONDS:
+        raise ValueError(f"{key} {value!r:.40} is not a number of seconds")
     return float(value)
 
 

@@ -36,7 +36,7 @@ class Average(Callback):
         """Begin with the weights as they are, unless the run goes on with an average."""
         self._seen = trainer.global_step
         if not self.average:
-            self.average = {name: value.detach().clone() for name, value in _averaged(module).items()}
+            self.average = {name: _exact(value).clone() for name, value in _averaged(module).items()}
         self.average = {name: value.to(module.device) for name, value in self.average.items()}
 
     @torch.no_grad()
@@ -53,7 +53,7 @@ class Average(Callback):
             keep = min(self.config.decay, (1 + self._updates) / (10 + self._updates))
             self._updates += 1
         names = list(self.average)
-        torch._foreach_lerp_([self.average[name] for name in names], [state[name] for name in names], 1 - keep)
+        torch._foreach_lerp_([self.average[name] for name in names], [_exact(state[name]) for name in names], 1 - keep)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Put the average in the place of the weights."""
@@ -77,6 +77,11 @@ class Average(Callback):
         """Go on with it. A run that had none begins one."""
         self.average = dict(checkpoint.get(KEY, {}))
         self._updates = checkpoint.get(f"{KEY}_updates", 0)
+
+
+def _exact(value: Tensor) -> Tensor:
+    """In 16 bits a thousandth more would often be nothing."""
+    return value.detach().to(torch.promote_types(value.dtype, torch.float32))
 
 
 def _averaged(module: LightningModule) -> dict[str, Tensor]:

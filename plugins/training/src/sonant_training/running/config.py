@@ -8,12 +8,12 @@ from typing import Literal
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
-_TIME = re.compile(r"(?P<days>\d+):(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)")
+TIME = re.compile(r"(?P<days>\d+):(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)")
 
 
 def seconds(text: str) -> float:
     """`days:hours:minutes:seconds`, as Lightning writes times, in seconds."""
-    match = _TIME.fullmatch(text)
+    match = TIME.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a time of the form days:hours:minutes:seconds, e.g. 00:01:30:00")
     days, hours, minutes, rest = map(int, match.groups())
@@ -29,7 +29,7 @@ class CheckpointsConfig:
         metadata={"help": "what says which are the best, as val_wer; none means val_loss, if there is a validation_ds"},
     )
     mode: Literal["min", "max"] = field(default="min", metadata={"help": "whether less of it is better or more"})
-    save_top_k: int = field(default=3, metadata={"help": "so many of the best are kept; 0: none, -1: all"})
+    save_top_k: int = field(default=3, validator=ge(-1), metadata={"help": "so many of the best are kept; 0: none, -1: all"})
     save_last: bool = field(default=True, metadata={"help": "whether the newest is kept too, for going on"})
     every_n_steps: int | None = field(
         default=None,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import torch
 from torch import nn
 
 import sonant
-from sonant_training.running import averaging
+from sonant_training.running import averaging, saving
 from sonant_training.running.experiment import Places
 from sonant_training.running.module import Training
 from sonant_training.tuning.preparing import mergeable
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def take_weights(module: Training, checkpoint: str | Path) -> None:
     """Those of a checkpoint of the run into the model; their average, if the run averages."""
-    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    stored = saving.read(checkpoint)
     module.load_state_dict(stored["state_dict"] | stored.get(averaging.KEY, {}))
 
 

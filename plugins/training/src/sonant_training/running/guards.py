@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sonant_training.errors import Diverged, Interrupted
 from sonant_training.running.experiment import Places
+from sonant_training.running.moments import step_is_done, validation_follows
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Signals(Callback):
     def __init__(self, places: Places) -> None:
         self.places = places
         self._received = 0
+        self._stops = False
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -101,12 +103,16 @@ class Signals(Callback):
         self._received = number
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
-        """Between two steps; all processes end at the same one, whichever was told."""
-        if trainer.fit_loop._should_accumulate() or not _any(trainer, self._received):
+        """Between two steps; all processes end at the same one, whichever was told. A validation that is due comes first."""
+        if step_is_done(trainer) and not validation_follows(trainer) and _any(trainer, self._received):
+            trainer.save_checkpoint(self.places.newest)
+            self._stops = True
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int) -> None:
+        """By now the numbers of the last step are written down, too."""
+        if not self._stops:
             return
-        path = self.places.newest
-        trainer.save_checkpoint(path)
-        number = self._received or signal.SIGTERM
+        path, number = self.places.newest, self._received or signal.SIGTERM
         raise Interrupted(
             f"stopped by {signal.Signals(number).name} at step {trainer.global_step}: wrote {path}; go on with "
             "`sonant train CONFIG --resume`",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -50,5 +51,36 @@ class MetricsFile(Logger):
             log.warning("%s is not written: %s", self.path, error.strerror)
 
     @rank_zero_only
+    def forget_after(self, step: int) -> None:
+        """Leave out the rows of later steps, and of tests: a run that goes on from there writes them anew."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text("utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and _is_of(json.loads(line), step)]
+        if kept != lines:
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_text("".join(kept), "utf-8")
+            part.replace(self.path)
+
+    @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """They are in the config beside it."""
+
+
+class GoingOn(Callback):
+    """Has no number written down twice where a run goes on from before the step at which it was killed."""
+
+    def __init__(self, file: MetricsFile) -> None:
+        self.file = file
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """The step is known from here on."""
+        self.file.forget_after(trainer.global_step)
+
+    def on_test_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """A run that was over is tested again."""
+        self.file.forget_after(trainer.global_step)
+
+
+def _is_of(row: Mapping[str, Any], step: int) -> bool:
+    return (row.get("step") or 0) <= step and not any(key.startswith("test_") for key in row)

@@ -9,9 +9,12 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from sonant.errors import ConfigError, SonantError
 from sonant.training import Score
 from sonant_training.data.loading import training_batches, validation_batches
+from sonant_training.errors import DataError
 from sonant_training.optimizers.building import build_optimizer
+from sonant_training.running import checkpoints
 from sonant_training.running.reading import Run
 from sonant_training.running.tally import Tally
 
@@ -73,10 +76,21 @@ class Training(LightningModule):
         """The loss of a batch. What the model draws for it has a seed of its own."""
         torch.manual_seed(seed_of(self.run.seed, self.batches, self.global_rank))
         self.batches += 1
-        losses: dict[str, Tensor] = self.model.loss(batch.batch, **self.parts)  # type: ignore[operator]
+        losses = self._losses(batch)
         for name, value in losses.items():
             self.log(f"train_{name}", value.detach(), batch_size=batch.examples)
         return losses["loss"]
+
+    def _losses(self, batch: Loaded) -> dict[str, Tensor]:
+        try:
+            losses: dict[str, Tensor] = self.model.loss(batch.batch, **self.parts)  # type: ignore[operator]
+        except SonantError:
+            raise
+        except (ValueError, TypeError) as error:  # a loss that is not for such a head
+            raise ConfigError(
+                f"loss: it does not go with this model, whose head mostly wants the loss of its own name: {error}"
+            ) from error
+        return losses
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Write down the learning rate and the length of the gradient, at the steps at which Lightning writes."""
@@ -85,9 +99,13 @@ class Training(LightningModule):
             self.log("grad_norm", torch.stack(norms).norm() if norms else 0.0)
             self.log("lr", optimizer.param_groups[0]["lr"])
 
+    def optimizer(self) -> tuple[Any, Any]:
+        """A new optimizer of the run and its schedule, if it has one."""
+        return build_optimizer(self.run.optim, trained(self.model, self.losses), self.run.max_steps)
+
     def configure_optimizers(self) -> Any:
         """Lightning asks for them once."""
-        optimizer, scheduler = build_optimizer(self.run.optim, trained(self.model, self.losses), self.run.max_steps)
+        optimizer, scheduler = self.optimizer()
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -131,13 +149,23 @@ class Training(LightningModule):
         self._write("test")
 
     def _scored(self, batch: Loaded, name: str) -> list[Score]:
-        losses: dict[str, Tensor] = self.model.loss(batch.batch, **self.parts)  # type: ignore[operator]
+        if not batch.examples:
+            return []
+        losses = self._losses(batch)
         scores: list[Score] = self.model.score(batch.batch)  # type: ignore[operator]
         self.tally.add(name, {key: float(value) for key, value in losses.items()}, scores)
         return scores
 
     def _write(self, stage: str) -> None:
-        for name, value in self.tally.rates(self.trainer.strategy).items():
+        rates = self.tally.rates(self.trainer.strategy)
+        if not rates and not self.trainer.sanity_checking:
+            key = {"val": "validation_ds"}.get(stage, f"{stage}_ds")
+            raise DataError(
+                f"{key}: none of its examples can be used; `sonant data validate MANIFEST` says what is wrong with them"
+            )
+        if stage == "val" and rates:
+            checkpoints.check_monitored(self.run.experiment, {f"val_{name}" for name in rates})
+        for name, value in rates.items():
             self.log(f"{stage}_{name}", value)
 
 

@@ -29,6 +29,8 @@ class Pictures(Callback):
         writer = board(trainer)
         if batch_idx or dataloader_idx or trainer.sanity_checking or not trainer.is_global_zero or writer is None:
             return
+        if not batch.examples:
+            return
         with torch.no_grad(), listening(module.losses) as heard:
             module.model.loss(batch.batch, **module.parts)
         tokenizer = getattr(module.model, "tokenizer", None)

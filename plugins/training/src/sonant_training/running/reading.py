@@ -133,12 +133,20 @@ def _required(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _sets(data: Mapping[str, Any], key: str) -> dict[str, DataConfig]:
-    """One set, or several by name: a mapping of which each value is a mapping, and no key one that a set has."""
+    """One set, or several by name: a mapping of mappings, and no key one that a set has."""
     values = _mapping(data, key)
     own = {a.name for a in attrs.fields(DataConfig)}
-    if values and not own & values.keys() and all(isinstance(value, Mapping) for value in values.values()):
-        return {str(name): config.fill(DataConfig, value, f"{key}.{name}") for name, value in values.items()}
+    if values and not own & values.keys() and any(isinstance(value, Mapping) for value in values.values()):
+        return {
+            str(name): config.fill(DataConfig, _set(value, f"{key}.{name}"), f"{key}.{name}") for name, value in values.items()
+        }
     return {ONLY: config.fill(DataConfig, values, key)} if values else {}
+
+
+def _set(value: Any, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: expected a mapping here, not {value!r}")
+    return value
 
 
 def _optim(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -48,14 +48,29 @@ class WholeFiles(CheckpointIO):
         Raises:
             CheckpointError: it cannot be read, or holds anything else.
         """
-        try:
-            return dict(torch.load(path, map_location=map_location or "cpu", weights_only=True))
-        except Exception as error:  # what holds objects is refused with an error of a module that nothing here imports
-            raise CheckpointError(f"cannot read the checkpoint {path}: {str(error).splitlines()[0]}") from error
+        return read(path, map_location=map_location or "cpu")
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete one that is no longer wanted."""
         Path(path).unlink(missing_ok=True)
+
+
+def read(path: str | Path, **how: Any) -> dict[str, Any]:
+    """What a checkpoint holds; `how` are arguments of `torch.load`.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds anything but tensors and plain values.
+    """
+    try:
+        found = torch.load(path, weights_only=True, **{"map_location": "cpu", **how})
+    except Exception as error:  # whatever a file may have in it
+        refused = type(error).__name__ == "UnpicklingError"  # what torch says of these recommends to run them
+        what = "it holds something else than tensors and plain values"
+        reason = what if refused else (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"cannot read the checkpoint {path}: {reason}") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"cannot read the checkpoint {path}: it holds a {type(found).__name__}, not the state of a run")
+    return found
 
 
 def is_whole(path: Path) -> bool:

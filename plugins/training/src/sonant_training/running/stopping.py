@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from sonant_training.running import config as configs
 from sonant_training.running.checkpoints import monitored
 from sonant_training.running.config import ExperimentConfig
+from sonant_training.running.moments import step_is_done
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +36,15 @@ def callbacks(config: ExperimentConfig, *, validates: bool) -> list[Callback]:
 class Deadline(Callback):
     """Ends a run `seconds` after it began; another can go on from there.
 
-    All processes end at the same step: the first one's clock counts.
+    It ends between two steps, all processes at the same: the first one's clock counts.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._began = seconds, time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
-        late = trainer.strategy.broadcast(time.monotonic() - self._began >= self.seconds)
-        if late and not trainer.should_stop:
+        if trainer.should_stop or not step_is_done(trainer):
+            return
+        if trainer.strategy.broadcast(time.monotonic() - self._began >= self.seconds):
             log.info("stopped at step %d: the time of this run is over (exp_manager.max_time_per_run)", trainer.global_step)
             trainer.should_stop = True

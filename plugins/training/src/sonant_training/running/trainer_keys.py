@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from sonant.errors import ConfigError
+from sonant_training.running.config import TIME
 
 _INSTEAD = {
     "logger": "exp_manager.tensorboard says whether there is one",
@@ -33,6 +34,18 @@ _INSTEAD = {
 }
 """Keys of Lightning's that are decided elsewhere, with where."""
 
+_NUMBERS: dict[str, tuple[int, type]] = {
+    "accumulate_grad_batches": (1, int),
+    "log_every_n_steps": (0, int),
+    "num_sanity_val_steps": (-1, int),
+    "gradient_clip_val": (0, float),
+    "min_steps": (1, int),
+}
+"""Keys whose values Lightning uses as they come, with the least and the kind."""
+
+_MAY_BE_NONE = ("log_every_n_steps", "num_sanity_val_steps", "gradient_clip_val", "min_steps")
+_SWITCHES = ("benchmark", "inference_mode", "detect_anomaly", "sync_batchnorm")
+
 _STEPS = 1000
 DEFAULTS = {"max_epochs": -1, "check_val_every_n_epoch": None, "num_sanity_val_steps": 1, "use_distributed_sampler": False}
 """Ours, where Lightning has others: the training data repeats without end, and is divided among processes as it is."""
@@ -52,25 +65,41 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"Did you mean {close[0]!r}? " if close else ""
             raise ConfigError(f"trainer.{key}: unknown key. {hint}Known keys, those of Lightning's Trainer: {', '.join(known)}")
+    for key, (least, kind) in _NUMBERS.items():
+        if key in values and not (values[key] is None and key in _MAY_BE_NONE):
+            _check_number(key, values[key], least, kind)
+    for key in _SWITCHES:
+        if not isinstance(values.get(key), bool | None):
+            raise ConfigError(f"trainer.{key}: expected true or false, not {values[key]!r}")
+    if not isinstance(values.get("profiler"), str | None):
+        raise ConfigError(f"trainer.profiler: expected a name, as simple, not {values['profiler']!r}")
     result = {"val_check_interval": _interval(values), **DEFAULTS, **values}
     _check_interval(result)
     return result
 
 
+def _check_number(key: str, value: Any, least: int, kind: type) -> None:
+    allowed = (int,) if kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, allowed) or not least <= value < math.inf:
+        what = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"trainer.{key}: expected {what}, from {least} on, not {value!r}")
+
+
 def _interval(values: Mapping[str, Any]) -> int:
     """Batches from one validation to the next: about a thousand steps, so that the last is at the end or a little before."""
-    steps, together = values["max_steps"], values.get("accumulate_grad_batches") or 1
+    steps, together = values["max_steps"], values.get("accumulate_grad_batches", 1)
     return int(steps // math.ceil(steps / _STEPS) * together)
 
 
 def _check_interval(values: Mapping[str, Any]) -> None:
     interval, together = values["val_check_interval"], values.get("accumulate_grad_batches", 1)
-    if isinstance(interval, float) or not isinstance(interval, int | str | Mapping):
+    is_number = isinstance(interval, int) and not isinstance(interval, bool) and interval >= 1
+    if not (is_number or isinstance(interval, Mapping) or (isinstance(interval, str) and TIME.fullmatch(interval))):
         raise ConfigError(
             f"trainer.val_check_interval: expected a number of batches, not {interval!r}: the training data repeats without end, "
             "so that there is no part of it"
         )
-    if isinstance(interval, int) and isinstance(together, int) and interval % max(1, together):
+    if isinstance(interval, int) and interval % together:
         raise ConfigError(
             f"trainer.val_check_interval counts batches, and {together} of them make a step (trainer.accumulate_grad_batches): "
             f"{interval} is not a multiple of {together}"

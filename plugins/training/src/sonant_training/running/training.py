@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from torch import nn
 
 from sonant.build import Blueprint, training_parts
 from sonant.errors import ConfigError, SonantError
+from sonant_training.errors import DataError
 from sonant_training.running import (
     boards,
     callbacks,
     checkpoints,
+    claiming,
     experiment,
     finishing,
     processes,
@@ -32,7 +34,7 @@ from sonant_training.running import (
 )
 from sonant_training.running.experiment import Places
 from sonant_training.running.faults import Faults
-from sonant_training.running.metrics import MetricsFile
+from sonant_training.running.metrics import GoingOn, MetricsFile
 from sonant_training.running.module import Training
 from sonant_training.running.progress import results
 from sonant_training.running.reading import Run, read
@@ -73,14 +75,25 @@ def carry_out(run: Run) -> Outcome:
     """Train as a config says that was read; errors are those of `train`."""
     keys = trainer_keys.filled(run.trainer)
     places = experiment.choose(run.experiment, run.name)
-    is_first, is_new = processes.rank() == 0, not places.folder.exists()
+    if processes.rank() == 0:
+        is_new = not places.folder.exists()
+        with claiming.claimed(places.folder):
+            return _carry_out(run, keys, places, is_new=is_new)
+    return _carry_out(run, keys, places, is_new=False)
+
+
+def _carry_out(run: Run, keys: Mapping[str, Any], places: Places, *, is_new: bool) -> Outcome:
+    is_first = processes.rank() == 0
     start = resuming.checkpoint(run.experiment, places)
-    loggers: list[Any] = [MetricsFile(places.metrics), *([boards.logger(places)] if run.experiment.tensorboard else [])]
+    numbers = MetricsFile(places.metrics)
+    loggers: list[Any] = [numbers, *([boards.logger(places)] if run.experiment.tensorboard else [])]
     with quiet.lightning():
         module = prepared(run)
+        if start is not None:
+            resuming.check(start, module, module.optimizer()[0])
         trainer = trainer_of(
             keys,
-            callbacks=callbacks.of(run, places),
+            callbacks=[*callbacks.of(run, places), GoingOn(numbers)],
             plugins=[saving.WholeFiles()],
             logger=loggers,
             default_root_dir=places.folder,
@@ -89,7 +102,7 @@ def carry_out(run: Run) -> Outcome:
             experiment.write_config(places, run.to_dict(blueprint_of(module.model).config))
             saving.clear_parts(places.checkpoints)
         try:
-            with told(places.log) if is_first else nullcontext():
+            with told(places.log) if is_first else nullcontext(), refusals():
                 log.info("training in %s%s", places.folder, "" if start is None else f", from {start}")
                 trainer.fit(module, ckpt_path=start, weights_only=True)
                 trainer.save_checkpoint(places.newest)
@@ -106,12 +119,16 @@ def rehearse(run: Run) -> str:
     Returns a summary for people. Errors are those of `train`.
     """
     keys = trainer_keys.filled(run.trainer)
-    experiment.choose(run.experiment, run.name)
+    start = resuming.checkpoint(run.experiment, experiment.choose(run.experiment, run.name))
     with quiet.lightning(), told(None):
         module = prepared(run)
+        if start is not None:
+            resuming.check(start, module, module.optimizer()[0])
         summary = rehearsal.Rehearsal()
+        trainer_of(keys, logger=False, enable_checkpointing=False)  # a rehearsal passes over some of them
         trainer = trainer_of(keys | {"fast_dev_run": 1}, callbacks=[summary, Faults()], logger=False, enable_checkpointing=False)
-        trainer.fit(module)
+        with refusals():
+            trainer.fit(module)
     return summary.text(run, trainer, module)
 
 
@@ -149,8 +166,31 @@ def trainer_of(keys: Mapping[str, Any], **ours: Any) -> Trainer:
     """
     try:
         return Trainer(**keys, **ours, enable_progress_bar=False, enable_model_summary=False, enable_autolog_hparams=False)
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(f"trainer: Lightning's Trainer takes no value of such a type: {error}") from error
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error}") from error
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What Lightning refuses only once it trains is as much the config's fault. Processes that read ahead may end, too.
+
+    Raises:
+        ConfigError: it refused something.
+        DataError: such a process was killed.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(str(error)) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            f"a process that reads ahead has ended ({str(error).strip()}), mostly because there is no memory left: lower "
+            "num_workers, prefetch_factor or batches, and go on with `sonant train CONFIG --resume`"
+        ) from error
 
 
 def _finish(run: Run, module: Training, trainer: Trainer, places: Places) -> Outcome:
@@ -159,6 +199,9 @@ def _finish(run: Run, module: Training, trainer: Trainer, places: Places) -> Out
     metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
     steps = trainer.global_step
     best = checkpoints.best(trainer.callbacks) if run.experiment.final == "best" else None  # type: ignore[attr-defined]
+    if best is not None and not Path(best[0]).is_file():
+        log.warning("%s, the best, is no longer there; the last weights become the model", best[0])
+        best = None
     if best is not None:
         log.info("taking the weights of %s", Path(best[0]).name)
         finishing.take_weights(module, best[0])

@@ -37,6 +37,10 @@ def _of_manifest(path: Path) -> Iterator[Text]:
             raise ConfigError(f"{row.where}: {row.fault}; `sonant data validate {path}` finds all such lines")
         if row.text is None:
             raise ConfigError(f'{row.where}: no "text", which says what was said; "" for a recording without words')
+        if any("\ud800" <= character <= "\udfff" for character in row.text):
+            raise ConfigError(
+                f"{row.where}: the text has half a surrogate pair; `sonant data validate {path}` finds all such lines"
+            )
         if row.text.strip():
             yield Text(row.text, row.duration)
 

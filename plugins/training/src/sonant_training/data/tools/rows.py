@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from attrs import field, frozen
 
 from sonant.errors import ConfigError
+from sonant_training.data.limits import MOST_BYTES, MOST_SECONDS
 
 
 @frozen(kw_only=True)
@@ -96,6 +96,8 @@ def count(manifests: Iterable[Path]) -> int:
 
 
 def _row(manifest: Path, number: int, line: bytes) -> Row:
+    if len(line) > MOST_BYTES:
+        return Row(manifest=manifest, line=number, fault=f"{len(line):,} bytes long; a row has at most {MOST_BYTES:,}")
     try:
         values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except (ValueError, RecursionError) as error:
@@ -112,6 +114,6 @@ def _fault(values: dict[str, Any]) -> str:
     for key in ("offset", "duration"):
         value = values.get(key)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (is_number and 0 <= value < math.inf):
-            return f"{key} is {value!r}, not a number of seconds"
+        if value is not None and not (is_number and 0 <= value <= MOST_SECONDS):
+            return f"{key} is {value!r:.40}, not a number of seconds"
     return ""
