@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sonant_encoders.blocks import channels_last
 from sonant_encoders.blocks.convolution import ConvolutionModule
+from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.subsampling import Subsampling
 from sonant_encoders.conformer.config import ConformerConfig, FastConformerConfig
 from sonant_encoders.conformer.model import Conformer
@@ -115,6 +116,21 @@ def test_subsampling_gives_gradients_to_features_that_want_them() -> None:
     assert feats.grad is not None
     assert feats.grad[0].abs().sum() > 0
     assert feats.grad[1, 9:].abs().sum() == 0
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dropout_of_silu(p: float, dtype: torch.dtype) -> None:
+    dropout = Dropout(p).train()
+    x = torch.randn(6, 40, dtype=dtype, requires_grad=True)
+    towards = torch.randn_like(x)
+    torch.manual_seed(3)
+    found = dropout.of_silu(x)
+    torch.manual_seed(3)
+    plain = dropout(nn.functional.silu(x))
+    torch.testing.assert_close(found, plain)
+    torch.testing.assert_close(torch.autograd.grad(found, x, towards), torch.autograd.grad(plain, x, towards))
+    torch.testing.assert_close(dropout.eval().of_silu(x), nn.functional.silu(x))
 
 
 def test_frozen_weights_get_no_gradient() -> None:

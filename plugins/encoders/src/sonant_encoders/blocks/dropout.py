@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 _LEVELS = 2**16  # the probability is rounded to one of as many
@@ -28,13 +31,41 @@ class Dropout(nn.Module):
         """Any shape."""
         if not self.training or self.p == 0:
             return x
-        if x.device.type != "cpu" or self.p == 1 or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        if not self._by_mask(x):
             return functional.dropout(x, self.p)
         return x * keep_mask(x.shape, self.p).to(x.dtype)
+
+    def of_silu(self, x: Tensor) -> Tensor:
+        """What `forward` makes of SiLU of `x`; in training on a CPU in fewer passes over memory."""
+        if not self.training or self.p == 0 or x.dtype != torch.float32 or not self._by_mask(x):
+            return self(functional.silu(x))
+        found: Tensor = _SiluDropout.apply(x, keep_mask(x.shape, self.p))  # type: ignore[no-untyped-call]
+        return found
+
+    def _by_mask(self, x: Tensor) -> bool:
+        plain = not (torch.compiler.is_compiling() or torch.compiler.is_exporting())
+        return x.device.type == "cpu" and self.p < 1 and plain
 
     def extra_repr(self) -> str:
         """What the printed module says."""
         return f"p={self.p}"
+
+
+class _SiluDropout(torch.autograd.Function):
+    """SiLU of a tensor, times another."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(x, mask)
+        return functional.silu(x).mul_(mask)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, mask = ctx.saved_tensors
+        of_silu = gradient * mask
+        torch.ops.aten.silu_backward.grad_input(of_silu, x, grad_input=of_silu)
+        return of_silu, None
 
 
 def keep_mask(shape: torch.Size, p: float) -> Tensor:

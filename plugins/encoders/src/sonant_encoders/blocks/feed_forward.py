@@ -33,4 +33,6 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`."""
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        x = self.linear1(x)
+        x = self.dropout.of_silu(x) if self.activation is functional.silu else self.dropout(self.activation(x))
+        return self.linear2(x)
