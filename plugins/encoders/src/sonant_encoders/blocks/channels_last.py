@@ -52,7 +52,7 @@ class _Depthwise(torch.autograd.Function):
         )
         return (
             found[0].squeeze(3).transpose(1, 2) if of_x else None,
-            found[1].squeeze(3) if of_weight else None,
+            found[1].flatten(1).unsqueeze(1) if of_weight else None,  # (D, 1, K), with the strides of the weights
             gradient.flatten(0, 1).sum(0) if of_bias else None,
         )
 
