@@ -59,17 +59,9 @@ def build(config: Mapping[str, Any] | str | Path | ModelConfig, **sections: Any)
         if isinstance(value, Mapping) and isinstance(data.get(key), str):  # a section that is a bare name
             data[key] = {"name": data[key]}
     with configs.located(config) if isinstance(config, (str, Path)) else nullcontext():
-        filled = configs.fill_model(_merge(data, sections))
+        filled = configs.fill_model(configs.merged(data, sections))
     configs.warn_of_deprecated(filled)
     return assemble(filled, files)
-
-
-def _merge(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(data)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def assemble(config: ModelConfig, files: Files, *, source: str = "", notes: tuple[str, ...] = ()) -> nn.Module:

@@ -134,6 +134,15 @@ def resolve_user_file(path: Path | str, overrides: Sequence[str] = ()) -> dict[s
     return {str(k): v for k, v in resolved.items()}
 
 
+def merged(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Values over a config's, section by section."""
+    result = dict(data)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
 def find_line(path: Path | str, dotted: str) -> int | None:
     """The line, from 1, on which the key `dotted` (or its nearest parent) stands in a YAML file."""
     try:

@@ -80,20 +80,11 @@ def read(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), 
         UnknownName, DuplicateName: a component's name cannot be resolved.
     """
     if isinstance(source, Mapping):
-        return _filled(merged(source, over or {}), Path.cwd(), "run")
+        return _filled(config.merged(source, over or {}), Path.cwd(), "run")
     path = Path(source)
     data = config.resolve_user_file(path, overrides)
     with config.located(path):
-        return _filled(merged(data, over or {}), path.resolve().parent, path.stem)
-
-
-def merged(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Values over a config's, section by section."""
-    result = dict(data)
-    for key, value in over.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result
+        return _filled(config.merged(data, over or {}), path.resolve().parent, path.stem)
 
 
 def _plain(section: Any) -> dict[str, Any]:

@@ -78,15 +78,7 @@ def _over(old: Any, new: Any) -> Any:
     name = new.get("name", old.get("name"))
     if isinstance(name, str) and canonical(name) != canonical(str(old.get("name"))):
         return new
-    return _deep(old, new)
-
-
-def _deep(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(old)
-    for key, value in new.items():
-        before = merged.get(key)
-        merged[key] = _deep(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
-    return merged
+    return configs.merged(old, new)
 
 
 def _files(run: Mapping[str, Any], folder: Path, origin: Blueprint) -> Files:
