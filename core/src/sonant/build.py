@@ -97,8 +97,8 @@ def training_parts(model: nn.Module, sections: Mapping[str, Any] | None = None) 
     blueprint: Blueprint = model.blueprint  # type: ignore[assignment]
     task, found = blueprint.config.task, blueprint.config.training if sections is None else sections
     if not isinstance(model, protocols.Trainable):
-        needed = ", ".join(name for name in ("prepare", "collate", "loss", "score") if not hasattr(model, name))
-        raise ConfigError(f"task: {configs.label(task.component)} cannot be trained: its model has no {needed}")
+        missing = [name for name in ("prepare", "collate", "loss", "score") if not hasattr(model, name)]
+        raise ConfigError(f"task: {task.name!r} cannot be trained: its model has no {' and no '.join(missing)}")
     built: dict[str, Any] = {}
     for part in task.component.spec.training:
         if found.get(part.key) is None:

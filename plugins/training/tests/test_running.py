@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +20,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import sonant
 import sonant_training
+from sonant.build import training_parts
 from sonant.cli.main import app
 from sonant.errors import ConfigError
 from sonant_training.errors import DataError
-from sonant_training.running.training import Outcome, check_trainable, read, rehearse, train
+from sonant_training.running.training import Outcome, read, rehearse, train
 
 CASES = Path(__file__).resolve().parents[3] / "tests" / "nemo-cases"
 TEXTS = {"a.wav": "front center rear left", "b.wav": "side right"}
@@ -305,11 +307,12 @@ def test_a_run_whose_time_is_over_goes_on_as_if_nothing_had_been(config: Path) -
 
 def test_a_task_that_cannot_be_trained_says_so(config: Path) -> None:
     model = sonant.build(config)
-    check_trainable(model, "asr")
+    assert training_parts(model).keys() == {"loss"}
+    model.encoder.blueprint = SimpleNamespace(config=SimpleNamespace(task=SimpleNamespace(name="deaf"), training={}))
     with pytest.raises(
         ConfigError, match="task: 'deaf' cannot be trained: its model has no prepare and no collate and no loss and"
     ):
-        check_trainable(model.encoder, "deaf")
+        training_parts(model.encoder)
 
 
 def test_without_validation_the_last_weights_become_the_model(config: Path) -> None:

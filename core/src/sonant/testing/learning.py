@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sonant.build import instantiate
+from sonant.build import training_parts
 from sonant.testing import samples
 from sonant.testing.calls import SECONDS
 from sonant.testing.check import RAISED, Skipped, explain, require
@@ -84,21 +84,11 @@ def _losses(subject: Subject, model: Any) -> dict[str, Tensor]:
     refused: BaseException | None = None
     for mate in subject.mates("loss"):
         try:
-            built = {part.key: instantiate(mate.section, part.key, _sizes(model, part.sizes)) for part in wanted}
-            return dict(model.loss(batch, **built))
+            section = mate.section.to_dict()
+            return dict(model.loss(batch, **training_parts(model, {part.key: section for part in wanted})))
         except RAISED as error:
             refused = refused or error
     raise Skipped(f"it runs with no installed loss{f': {explain(refused)}' if refused else ''}")
-
-
-def _sizes(model: nn.Module, sizes: Any) -> dict[str, Any]:
-    found = {}
-    for name, origin in sizes.items():
-        value: Any = model
-        for attribute in origin.split("."):
-            value = getattr(value, attribute)
-        found[name] = value
-    return found
 
 
 CHECKS = (trains, scores)

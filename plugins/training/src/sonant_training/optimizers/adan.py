@@ -8,7 +8,7 @@ import attrs
 import torch
 
 from sonant_training.optimizers.config import AdanConfig
-from sonant_training.optimizers.stepping import Closure, Moved, count, evaluate, moved
+from sonant_training.optimizers.stepping import Closure, Moved, count, step_each
 
 
 class Adan(torch.optim.Optimizer):
@@ -20,11 +20,7 @@ class Adan(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Closure = None) -> Any:
         """One step."""
-        loss = evaluate(closure)
-        for group in self.param_groups:
-            for item in moved(self, group):
-                _move(item, group)
-        return loss
+        return step_each(self, closure, _move)
 
 
 def _move(item: Moved, group: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sonant_training.optimizers.config import NovoGradConfig
-from sonant_training.optimizers.stepping import Closure, Moved, evaluate, memory, moved
+from sonant_training.optimizers.stepping import Closure, Moved, memory, step_each
 
 
 class NovoGrad(torch.optim.Optimizer):
@@ -21,11 +21,7 @@ class NovoGrad(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Closure = None) -> Any:
         """One step."""
-        loss = evaluate(closure)
-        for group in self.param_groups:
-            for item in moved(self, group):
-                _move(item, group)
-        return loss
+        return step_each(self, closure, _move)
 
 
 def _move(item: Moved, group: dict[str, Any]) -> None:

@@ -36,6 +36,15 @@ def moved(optimizer: Optimizer, group: dict[str, Any]) -> Iterator[Moved]:
         yield parameter, parameter.grad, optimizer.state[parameter]
 
 
+def step_each(optimizer: Optimizer, closure: Closure, move: Callable[[Moved, dict[str, Any]], None]) -> Any:
+    """A step that moves one parameter after the other, each by itself; returns the loss, where a closure computes it."""
+    loss = evaluate(closure)
+    for group in optimizer.param_groups:
+        for item in moved(optimizer, group):
+            move(item, group)
+    return loss
+
+
 def count(state: dict[str, Any]) -> int:
     """The number of this step of a parameter, from 1."""
     state["step"] = int(state.get("step", 0)) + 1

@@ -138,19 +138,8 @@ def prepared(run: Run) -> Training:
         torch.manual_seed(run.seed)
         model: nn.Module = starting_model(run.data, run.folder)
         parts = training_parts(model)
-        check_trainable(model, blueprint_of(model).config.task.name)
         prepare_for_training(model, run.init)
     return Training(model, parts, run)
-
-
-def check_trainable(model: nn.Module, task: str) -> None:
-    """
-    Raises:
-        ConfigError: it lacks a method of `sonant.protocols.Trainable`.
-    """
-    missing = [name for name in ("prepare", "collate", "loss", "score") if not hasattr(model, name)]
-    if missing:
-        raise ConfigError(f"task: {task!r} cannot be trained: its model has no {' and no '.join(missing)}")
 
 
 def blueprint_of(model: nn.Module) -> Blueprint:
