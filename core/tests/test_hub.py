@@ -110,6 +110,18 @@ def test_the_cache_serves_without_a_network(stand_in: Hub, monkeypatch: pytest.M
         locate("acme/other")
 
 
+def test_a_hub_that_is_away_is_asked_once(stand_in: Hub, card_file: Callable[..., Path]) -> None:
+    registry = card_file(hf="acme/tiny", file="tiny.nemo")
+    path = locate("tiny", registry=registry)
+    stand_in.down, stand_in.asked = True, []
+    assert locate("tiny", registry=registry) == path
+    assert len(stand_in.asked) == 1
+    wanted = r"acme/other: tiny\.nemo is not in the local cache .* the hub cannot be reached \(.*503"
+    with pytest.raises(DownloadError, match=wanted):
+        locate("tiny", registry=card_file(hf="acme/other", file="tiny.nemo"))
+    assert len(stand_in.asked) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [

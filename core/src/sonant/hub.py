@@ -12,6 +12,7 @@ from http.client import HTTPException
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import evolve
@@ -95,15 +96,20 @@ def fetch_repo(repo: str, revision: str | None = None, file: str | None = None, 
 
     label = f"{repo}@{revision}" if revision else repo
     try:
-        file = file or _what_to_open(repo, revision)
+        names, away = _ask(repo, revision)
+        file = file or _what_to_open(repo, names if away is None else _cached_files(repo, revision, away), reached=away is None)
         folder = file in (FOLDER_CONFIG, HF_CONFIG)
         cached = try_to_load_from_cache(repo, FOLDER_WEIGHTS if folder else file, revision=revision)
-        if file == FOLDER_CONFIG:
-            path = Path(snapshot_download(repo, revision=revision, ignore_patterns=list(_NEVER_READ)))
-        elif file == HF_CONFIG:
-            path = Path(snapshot_download(repo, revision=revision, allow_patterns=list(_OF_TRANSFORMERS)))
-        else:
-            path = Path(hf_hub_download(repo, file, revision=revision))
+        here: dict[str, Any] = {"revision": revision, "local_files_only": away is not None}
+        try:
+            if file == FOLDER_CONFIG:
+                path = Path(snapshot_download(repo, ignore_patterns=list(_NEVER_READ), **here))
+            elif file == HF_CONFIG:
+                path = Path(snapshot_download(repo, allow_patterns=list(_OF_TRANSFORMERS), **here))
+            else:
+                path = Path(hf_hub_download(repo, file, **here))
+        except FileNotFoundError as absent:
+            raise absent from absent.__cause__ or away
     except DownloadError:
         raise
     except Exception as error:  # the hub's own, its HTTP client's, and the system's
@@ -145,12 +151,36 @@ def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _what_to_open(repo: str, revision: str | None) -> str:
+def _ask(repo: str, revision: str | None) -> tuple[list[str], Exception | None]:
+    """The names of a repo's files; or none, and why the hub does not answer. Asked once: the downloads themselves would try again
+    for half a minute before they turn to the cache."""
+    from huggingface_hub import model_info
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return [sibling.rfilename for sibling in model_info(repo, revision=revision, timeout=10).siblings or []], None
+    except (RepositoryNotFoundError, RevisionNotFoundError, ValueError):
+        raise
+    except Exception as error:  # offline mode, no network, or the hub is down
+        return [], error
+
+
+def _cached_files(repo: str, revision: str | None, away: Exception) -> list[str]:
+    """The names of a repo's files in the cache."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=[]))
+    except FileNotFoundError as absent:
+        raise absent from away
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def _what_to_open(repo: str, names: list[str], *, reached: bool) -> str:
     """The file that stands for the form to open: a Sonant folder's config, the only `.nemo`, or transformers' config.
 
     A `.nemo` says more of a model than what transformers keeps of it, so it goes first.
     """
-    names, reached = _contents(repo, revision)
     if FOLDER_CONFIG in names and FOLDER_WEIGHTS in names:
         return FOLDER_CONFIG
     archives = [n for n in names if n.endswith(".nemo")]
@@ -165,24 +195,6 @@ def _what_to_open(repo: str, revision: str | None) -> str:
         f"({HF_CONFIG}, {HF_WEIGHTS}) in {where}; .nemo files there: {found}"
         + ("; a model card can name one of them as `file`" if archives else "")
     )
-
-
-def _contents(repo: str, revision: str | None) -> tuple[list[str], bool]:
-    """The names of a repo's files, and whether the hub told them; else they are those in the cache."""
-    from huggingface_hub import model_info, snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        info = model_info(repo, revision=revision, timeout=10)
-        return [sibling.rfilename for sibling in info.siblings or []], True
-    except (RepositoryNotFoundError, RevisionNotFoundError, ValueError):
-        raise
-    except Exception as error:  # offline mode, no network, or the hub is down
-        try:
-            folder = Path(snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=[]))
-        except FileNotFoundError as absent:
-            raise absent from error
-        return [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()], False
 
 
 def _verify(path: Path, expected: ModelSource, label: str) -> Path:
