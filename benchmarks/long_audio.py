@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from side_by_side import HERE, about
+from sides import HERE, about
 
 RATE = 16000
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from side_by_side import about
+from sides import about
 
 HERE = Path(__file__).parent
 SLEEP = 10

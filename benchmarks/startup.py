@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from side_by_side import about
+from sides import about
 
 HERE = Path(__file__).parent
 CASES = HERE.parent / "tests" / "nemo-cases"

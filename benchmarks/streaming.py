@@ -16,7 +16,7 @@ import statistics
 import sys
 from typing import Any
 
-from side_by_side import HERE, Worker, about
+from sides import HERE, Worker, about
 
 
 def main() -> None:
@@ -30,11 +30,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     sides = {
-        "sonant": Worker(sys.executable, "sonant_worker.py", options.threads),
-        "nemo": Worker(options.against, "nemo_worker.py", options.threads),
+        "sonant": Worker(sys.executable, "sonant_streaming_worker.py", options.threads),
+        "nemo": Worker(options.against, "nemo_streaming_worker.py", options.threads),
     }
     for side in sides.values():
-        side.ask("load", file=options.model, dtype="float32")
+        side.ask("load", file=options.model, dtype="float32", device="cpu")
     facts = about() | {"threads": options.threads, "versions": {name: side.versions for name, side in sides.items()}}
     for context in options.contexts:
         row = _measure(sides, options.recording, [int(n) for n in context.split(",")], options.runs)

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from side_by_side import HERE, about
+from sides import HERE, about
 
 import sonant
 

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from side_by_side import Worker
+from sides import Worker
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from side_by_side import HERE, Worker, about
+from sides import HERE, Worker, about
 
 sys.path.append(str(HERE / "workers"))
 

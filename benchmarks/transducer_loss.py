@@ -16,7 +16,7 @@ import statistics
 import sys
 from typing import Any
 
-from side_by_side import HERE, Worker, about
+from sides import HERE, Worker, about
 
 TDT = [0, 1, 2, 3, 4]
 SHAPES = {

@@ -54,8 +54,17 @@ REPO = Path(__file__).resolve().parents[1]
 CASES = REPO / "tests" / "nemo-cases"
 DOCS = REPO / "docs"
 SITE = sorted(page for page in DOCS.rglob("*.md") if page.name != "README.md")  # those are of packages that the tutorial builds
-PAGES = [REPO / "README.md", REPO / "core" / "README.md", *sorted(REPO.glob("plugins/*/README.md")), *SITE]
-NOT_RUN = ("needs the internet", "installs packages", "needs a GPU", "needs a microphone", "needs ffmpeg", "takes minutes")
+_READMES = (path for folder in ("plugins", "models") for path in sorted(REPO.glob(f"{folder}/*/README.md")))
+PAGES = [REPO / "README.md", REPO / "core" / "README.md", *_READMES, *SITE]
+NOT_RUN = (
+    "needs the internet",
+    "installs packages",
+    "needs a GPU",
+    "needs a microphone",
+    "needs ffmpeg",
+    "needs NeMo",
+    "takes minutes",
+)
 
 
 def name_of(page: Path) -> str:
@@ -320,6 +329,8 @@ def check_command(words: list[str]) -> None:
             assert re.search(rf"^{target}:", (REPO / "Makefile").read_text("utf-8"), re.MULTILINE), f"make {target}"
         case ["pip", "install", *args] | ["python", "-m", "pip", "install", *args]:
             check_pip(args)
+        case ["nemo/bin/pip", "install", *_]:
+            pass  # into an environment of NeMo's own
         case ["git", "clone", *_] | ["cd", _] | ["python", "-m", "venv", _] | ["source", _]:
             pass
         case _:

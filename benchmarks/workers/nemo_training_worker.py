@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from _lessons import lesson
-from _serve import serve
 
 held: dict[str, Any] = {}
 
@@ -57,5 +56,4 @@ def step(number: int, **shape: Any) -> float:
     return float(loss.detach())
 
 
-if __name__ == "__main__":
-    serve({"versions": versions, "start": start, "step": step})
+ACTIONS = {"versions": versions, "start": start, "step": step}

@@ -11,6 +11,7 @@ import click
 
 import sonant
 from sonant.cli import printing
+from sonant.cli.bench import bench_command
 from sonant.cli.components import components_command, describe_command
 from sonant.cli.config import config_group
 from sonant.cli.export import export_command
@@ -21,6 +22,7 @@ from sonant.cli.plugins import plugins_command
 from sonant.errors import SonantError
 
 COMMANDS = [
+    bench_command,
     components_command,
     config_group,
     convert_command,

@@ -1,11 +1,9 @@
-"""Sonant's side of a side-by-side benchmark; see `side_by_side.py`."""
+"""Sonant's side of `streaming.py`."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
-
-from _serve import serve
 
 held: dict[str, Any] = {}
 
@@ -21,28 +19,12 @@ def versions(threads: int) -> dict[str, str]:
     return {"name": f"sonant {sonant.__version__}", "torch": torch.__version__}
 
 
-def load(file: str, dtype: str) -> int:
+def load(file: str, dtype: str, device: str) -> int:
     """Open a checkpoint."""
     import sonant
 
-    held["model"] = sonant.load(file, device="cpu", dtype=dtype)
+    held["model"] = sonant.load(file, device=device, dtype=dtype)
     return sum(p.numel() for p in held["model"].parameters())
-
-
-def encode(seconds: int, batch: int = 1) -> list[float]:
-    """Run the encoder on random features that both sides draw alike."""
-    import torch
-
-    model = held["model"]
-    torch.manual_seed(seconds)
-    feats = torch.randn(batch, seconds * 100, model.preprocessor.d_out)
-    enc, _ = model.encoder(feats, torch.full((batch,), seconds * 100))
-    return enc.float()[0, :3, :3].flatten().tolist()
-
-
-def transcribe(files: list[str], batch_size: int) -> list[str]:
-    """Transcribe recordings."""
-    return [t.text for t in held["model"].transcribe(files, batch_size=batch_size)]
 
 
 def stream(file: str, context: list[int]) -> dict[str, Any]:
@@ -62,4 +44,4 @@ def stream(file: str, context: list[int]) -> dict[str, Any]:
     return {"seconds": seconds, "text": text + "".join(event.text for event in session.finish())}
 
 
-serve({"versions": versions, "load": load, "encode": encode, "transcribe": transcribe, "stream": stream})
+ACTIONS = {"versions": versions, "load": load, "stream": stream}
