@@ -283,6 +283,7 @@ BROKEN_KERNELS = {
     "kernel acme_scan/abacus": {"known requirements": "it requires abacus, and known are cuda, cpu, triton"},
     "kernel acme_scan/gone": {"loads": "No module named 'acme_gone'"},
     "kernel acme_scan/data": {"loads": "acme_kernels:TABLE is a dict, which cannot be called"},
+    "kernel acme_scan/picky": {"loads": "acme_kernels:TABLE is a dict, which cannot be called"},
     "kernel acme_scan/mute": {"documented": "empty doc"},
 }
 """The same for whole plugins, and for kernels."""

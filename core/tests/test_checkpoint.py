@@ -80,7 +80,7 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
             compared += 1
         gone = {path[-1] for path, _ in leaves(original)} - {path[-1] for path, _ in leaves(mine)}
         assert gone <= {
-            *("reduction", "reduction_position", "reduction_factor", "pos_emb_max_len", "dropout_emb", "dropout_att"),
+            *("reduction", "reduction_position", "reduction_factor", "pos_emb_max_len"),
             *("use_pytorch_sdpa", "use_pytorch_sdpa_backends", "fused_batch_size", "kernel_size_factor", "stft_conv"),
             "n_samples",  # of a sampled softmax, in training
         }

@@ -84,6 +84,8 @@ def model_file(folder: Path, text: str = MODEL) -> Path:
 
 def test_defaults_are_filled() -> None:
     assert config.fill(Net, {}, "encoder") == Net()
+    config.fill(Net, {}, "encoder").extra["left"] = "behind"  # defaults are filled once, and everybody has them to himself
+    assert config.fill(Net, {}, "encoder") == Net()
     given = config.fill(Net, {"layers": 7, "statistics": {"mean": 2}, "extra": {"deep": [1, {"a": None}]}}, "encoder")
     assert given == Net(layers=7, statistics=Statistics(mean=2.0), extra={"deep": [1, {"a": None}]})
     assert type(given.extra) is dict

@@ -140,6 +140,7 @@ def sonant_kernels():
         KernelSpec(**same, backend="abacus", requires=("cpu", "abacus")),
         KernelSpec(**same | {"target": "acme_gone:scan"}, backend="gone", requires=("cuda",)),
         KernelSpec(**same | {"target": "acme_kernels:TABLE"}, backend="data"),
+        KernelSpec(**same, backend="picky", refuses="acme_kernels:TABLE"),
         KernelSpec(**same | {"doc": ""}, backend="mute"),
     ]
 """

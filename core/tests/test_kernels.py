@@ -150,3 +150,83 @@ def test_triton_is_required_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for found in (None, object()):
         monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name, found=found: found if name == "triton" else None)
         assert kernels.REQUIREMENTS["triton"]("cuda") is (found is not None)
+
+
+PICKY = """
+from sonant import KernelSpec, hookimpl
+SONANT_API = 1
+
+
+@hookimpl
+def sonant_kernels():
+    return [
+        KernelSpec(op="acme_scan", backend="fast", target="acme_scans:fast", rank=20, refuses="acme_scans:fast_refuses"),
+        KernelSpec(op="acme_scan", backend="small", target="acme_scans:small", rank=10, refuses="acme_scans:small_refuses"),
+        {reference}
+    ]
+"""
+PICKY_FUNCTIONS = """
+def fast(n, *, flag=False):
+    return "fast"
+
+
+def fast_refuses(n, *, flag=False):
+    return "it wants no flag" if flag else f"{n} is odd" if n % 2 else None
+
+
+def small(n, *, flag=False):
+    return "small"
+
+
+def small_refuses(n, *, flag=False):
+    return f"{n} is large" if n > 9 else None
+
+
+def plain(n, *, flag=False):
+    return "plain"
+"""
+PLAIN = 'KernelSpec(op="acme_scan", backend="reference", target="acme_scans:plain"),'
+
+
+@pytest.fixture
+def picky(install: Install) -> None:
+    """Two kernels that refuse some inputs, and one that does not."""
+    install("acme-picky", PICKY.replace("{reference}", PLAIN), modules={"acme_scans": PICKY_FUNCTIONS})
+
+
+def test_the_highest_rank_that_takes_the_inputs(picky: None) -> None:
+    scan = kernels.get("acme_scan", "cpu")
+    assert [scan(2), scan(3), scan(2, flag=True), scan(11)] == ["fast", "small", "small", "plain"]
+
+
+def test_a_backend_asked_for_by_name_takes_the_inputs_or_is_an_error(picky: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = "the 'fast' kernel of 'acme_scan' does not take these inputs: 3 is odd"
+    fast = kernels.get("acme_scan", "cpu", "fast")
+    assert fast(2) == "fast"
+    with pytest.raises(KernelUnavailable, match=message):
+        fast(3)
+    monkeypatch.setenv("SONANT_KERNELS", "acme_scan=fast")
+    with pytest.raises(KernelUnavailable, match=message):
+        kernels.get("acme_scan", "cpu")(3)
+
+
+def test_none_that_takes_the_inputs(install: Install) -> None:
+    install("acme-picky", PICKY.replace("{reference}", ""), modules={"acme_scans": PICKY_FUNCTIONS})
+    assert kernels.get("acme_scan", "cpu")(12) == "fast"
+    with pytest.raises(
+        KernelUnavailable, match="no kernel of 'acme_scan' takes these inputs; the last one, 'small': 11 is large"
+    ):
+        kernels.get("acme_scan", "cpu")(11)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+def test_the_choice_can_be_compiled(picky: None) -> None:
+    torch = pytest.importorskip("torch")
+
+    def twice(x: Any, n: int) -> Any:
+        return x * (2.0 if kernels.get("acme_scan", "cpu")(n) == "small" else 3.0)
+
+    compiled = torch.compile(twice, backend="eager", fullgraph=False)
+    x = torch.ones(2)
+    assert compiled(x, 3).tolist() == [2.0, 2.0]
+    assert compiled(x, 2).tolist() == [3.0, 3.0]

@@ -253,8 +253,8 @@ def test_damage_is_an_error_or_other_numbers_and_never_anything_else(seed: int, 
         ("a: !!python/name:os.system", "is not plain YAML"),
         ("a: ${oc.env:HOME}", "would look outside the document; refused"),
         (b"a: \xff\xfe", "utf-8"),
-        ("a: &a [*a]", "nested too deeply, or in itself"),
-        ("a: &a {b: *a}", "nested too deeply, or in itself"),
+        ("a: &a [*a]", "nested in itself"),
+        ("a: &a {b: *a}", "nested in itself"),
         ("a: " + "[" * 100_000 + "]" * 100_000, "is not plain YAML: maximum recursion depth"),
         ("a: " + "{b: " * 100_000 + "}" * 100_000, "is not plain YAML: maximum recursion depth"),
         ("- " * 100_000, "is not plain YAML: maximum recursion depth"),
@@ -275,11 +275,11 @@ def test_a_config_that_is_no_plain_document(
 
 @pytest.mark.parametrize("bomb", ["aliases", "interpolations"])
 def test_a_few_lines_that_stand_for_more_than_a_machine_holds(bomb: str, tmp_path: Path) -> None:
-    reference = "*a{}" if bomb == "aliases" else "'${{a{}}}'"
+    reference, most = {"aliases": ("*a{}", "100,000"), "interpolations": ("'${{a{}}}'", "2,000,000")}[bomb]
     lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([reference.format(n - 1)] * 9)}]" for n in range(1, 12))]
     with (
         NemoArchive(archive(tmp_path / "a.nemo", sound(document="\n".join(lines)))) as found,
-        pytest.raises(CheckpointError, match="stands for more than 2,000,000 values; refused"),
+        pytest.raises(CheckpointError, match=rf"stand(s)? for more than {most} values"),
     ):
         found.config()
 

@@ -7,6 +7,7 @@ rest fills that component's frozen attrs class. Unknown keys, wrong types and mi
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
 import logging
@@ -15,6 +16,7 @@ import traceback
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import attrs
 import yaml
 from attrs import field, frozen
 
-from sonant import registry
+from sonant import nodes, registry
 from sonant.errors import ConfigError, DuplicateName, PluginError, UnknownName
 from sonant.layout import PROVENANCE
 from sonant.registry import Registered
@@ -98,9 +100,15 @@ def _safe_loader(text: str) -> Any:
 
 
 def parse_yaml(text: str, origin: str) -> dict[str, Any]:
-    """Like `load_yaml`, for text that came from `origin`. Tags such as `!!python/object` are refused."""
+    """Like `load_yaml`, for text that came from `origin`. Tags such as `!!python/object` are refused, and so are keys that are
+    given twice and aliases that stand for too much (see `sonant.nodes`)."""
     try:
-        value = yaml.load(text, Loader=_safe_loader(text))  # noqa: S506 (a safe one)
+        node = yaml.compose(text, Loader=_safe_loader(text))
+        if node is not None:
+            nodes.check(node, origin)
+        value = None if node is None else yaml.SafeLoader("").construct_document(node)
+    except ConfigError:
+        raise
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError) as error:
         # PyYAML's constructors of dates, numbers and such raise whatever Python's own do.
         raise ConfigError(f"{origin} is not plain YAML: {' '.join(str(error).split())}") from error
@@ -247,6 +255,16 @@ def fill(cls: type, values: Mapping[str, Any], path: str) -> Any:
     Raises:
         ConfigError: names the key's full path, what is allowed, and the nearest known key.
     """
+    return _filled(cls, values, path) if values else copy.deepcopy(_defaults(cls, path))
+
+
+@lru_cache(maxsize=256)
+def _defaults(cls: type, path: str) -> Any:
+    """Filled once: it takes milliseconds, and every batch of a recognizer asks for its search by name alone."""
+    return _filled(cls, {}, path)
+
+
+def _filled(cls: type, values: Mapping[str, Any], path: str) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

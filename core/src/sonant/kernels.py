@@ -1,7 +1,8 @@
 """Choosing an implementation of an operation by what the machine has.
 
 Plugins contribute `KernelSpec`s through the hook `sonant_kernels`. The automatic choice takes the highest rank whose
-requirements hold here; a backend asked for by name, in the call or as `SONANT_KERNELS="op=backend,…"`, is honoured or an error.
+requirements hold here and, if it may refuse inputs, for each call the highest that takes them; a backend asked for by name, in
+the call or as `SONANT_KERNELS="op=backend,…"`, is honoured or an error.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def get(op: str, device: str, backend: str = "auto") -> Callable[..., Any]:
     Raises:
         ConfigError: `SONANT_KERNELS` is malformed.
         UnknownName: no installed plugin implements `op`, or none has that backend.
-        KernelUnavailable: the backend asked for by name cannot run here; says what it lacks.
+        KernelUnavailable: the backend asked for by name cannot run here; says what it lacks. The function raises it too, where
+            that backend does not take its arguments.
 
     In a graph that is exported it is the backend `reference`, whatever is asked for: that one takes any shape.
     """
@@ -105,15 +107,36 @@ def _get(op: str, device: str, backend: str) -> Callable[..., Any]:
         if not found:
             names = ", ".join(spec.backend for spec, _ in available(op))
             raise UnknownName(f"the operation {op!r} has no backend {backend!r}; there are: {names}")
-    for spec, plugin in found:
-        lacks = _unmet(spec, device)
-        if not lacks:
-            return load_target(spec.target, f"kernel {spec.op} {spec.backend!r} ({plugin.label})")
-        if backend != "auto":
-            raise KernelUnavailable(
-                f"the {backend!r} kernel of {op!r} needs {', '.join(lacks)}, which {device} tensors here do not have"
-            )
+    able = [item for item in found if not _unmet(item[0], device)]
+    if able:
+        return _first_that_takes(able, by_name=backend != "auto")
+    if backend != "auto":
+        lacks = ", ".join(_unmet(found[0][0], device))
+        raise KernelUnavailable(f"the {backend!r} kernel of {op!r} needs {lacks}, which {device} tensors here do not have")
     raise KernelUnavailable(f"no kernel of {op!r} runs on {device}; there are: {', '.join(s.backend for s, _ in found)}")
+
+
+def _first_that_takes(able: list[tuple[KernelSpec, Plugin]], *, by_name: bool) -> Callable[..., Any]:
+    """The first, or where it may refuse inputs a function that asks it, and hands them on to the others if it does."""
+    (spec, plugin), *others = able
+    where = f"kernel {spec.op} {spec.backend!r} ({plugin.label})"
+    compute = load_target(spec.target, where)
+    if not spec.refuses:
+        return compute
+    refuses = load_target(spec.refuses, f"{where}, refuses")
+    instead = _first_that_takes(others, by_name=False) if others else None
+
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        reason = refuses(*args, **kwargs)
+        if reason is None:
+            return compute(*args, **kwargs)
+        if instead is not None:
+            return instead(*args, **kwargs)
+        if by_name:
+            raise KernelUnavailable(f"the {spec.backend!r} kernel of {spec.op!r} does not take these inputs: {reason}")
+        raise KernelUnavailable(f"no kernel of {spec.op!r} takes these inputs; the last one, {spec.backend!r}: {reason}")
+
+    return ask
 
 
 def refresh() -> None:

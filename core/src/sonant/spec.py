@@ -225,4 +225,12 @@ class KernelSpec:
     rank: int = field(
         default=0, metadata={"help": "the order of the automatic choice: the highest among those whose requirements hold"}
     )
+    refuses: str = field(
+        default="",
+        validator=_check_optional_target,
+        metadata={
+            "help": "`module:attribute` of a function that is asked before each call, with its arguments: why this implementation "
+            "does not take them, or None. The automatic choice then takes the next; asked for by name, it is an error"
+        },
+    )
     doc: str = field(default="", metadata={"help": "one line"})

@@ -23,9 +23,10 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
-def cards(folder: Path, *names: str) -> str:
+def cards(folder: Path, *names: str, requires: str | None = None) -> str:
     source = {"file": str(CASES / "fastconformer_tdt_bpe.nemo")}
-    models = {name: {"task": "asr", "summary": "One clip by heart.", "source": source} for name in names}
+    card = {"task": "asr", "summary": "One clip by heart.", "source": source, "requires": [requires] if requires else []}
+    models = dict.fromkeys(names, card)
     path = folder / "cards.yaml"
     path.write_text(yaml.safe_dump({"models": models}), "utf-8")
     return str(path)
@@ -40,7 +41,8 @@ def test_the_small_one_that_is_installed_stands_in(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_without_it_the_error_says_what_is_missing(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["transcribe", str(CASES / "a.wav"), "--registry", cards(tmp_path)])
+    registry = cards(tmp_path, SPARE_MODEL, requires="sonant-model-that-is-not-installed")
+    done = CliRunner().invoke(app, ["transcribe", str(CASES / "a.wav"), "--registry", registry])
     assert done.exit_code == 1
     assert f"using {DEFAULT_MODEL}\n" in done.stderr
     assert "is not in the local cache" in done.stderr

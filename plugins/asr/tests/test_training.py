@@ -180,6 +180,71 @@ class TestCanary:
         batch = batch_of(canary, source_lang="de", target_lang="en")
         assert {(prompt.source_lang, prompt.target_lang) for prompt in batch.prompts} == {("de", "en")}
 
+    @pytest.mark.parametrize(
+        ("row", "told"),
+        [
+            ({"lang": "de"}, ("de", "de", "transcribe")),
+            ({"lang": "de", "target_lang": "en"}, ("de", "en", "translate")),
+            ({"lang": "de", "source_lang": "en"}, ("en", "de", "translate")),
+            ({"lang": "de", "source_lang": "en", "target_lang": "en"}, ("en", "en", "transcribe")),
+            ({"lang": None}, ("en", "en", "transcribe")),
+        ],
+    )
+    def test_its_lang_is_told_where_it_says_nothing_else(self, canary: Any, row: dict[str, Any], told: tuple[str, ...]) -> None:
+        utterance = canary.prepare(examples(canary, **row)[0])
+        prompt = utterance.prompt
+        assert (prompt.source_lang, prompt.target_lang, prompt.task) == told
+        tokens = canary.decoder.prompt.encode(prompt)
+        assert canary.decoder.labels_of(TEXTS[0], prompt) == utterance.labels.tolist()
+        assert canary.tokenizer.pieces(tokens)[1:4] == [f"<|{told[0]}|>", f"<|{told[2]}|>", f"<|{told[1]}|>"]
+
+    def test_a_lang_that_the_model_does_not_know_is_the_reason_why_nothing_is_learnt(self, canary: Any) -> None:
+        with pytest.raises(ValueError, match=r"^its lang is 'fr': (source|target)_lang") as refused:
+            canary.prepare(examples(canary, lang="fr")[0])
+        assert "clip 0" not in str(refused.value), "whoever lists it says which it is"
+        with pytest.raises(ValueError, match=r"^(source|target)_lang"):
+            canary.prepare(examples(canary, source_lang="fr", target_lang="fr", lang="de")[0])
+
+
+@pytest.fixture(scope="module")
+def told() -> Any:
+    return sonant.load(CASES / "prompt_hybrid_bpe.nemo", device="cpu", dtype="float32").eval()
+
+
+class TestLanguagePrompt:
+    @torch.no_grad()
+    def test_the_loss_is_that_with_the_language_of_the_row(self, told: Any) -> None:
+        losses = {}
+        for row in ({}, {"lang": "auto"}, {"lang": "de-DE"}, {"target_lang": "de-DE", "lang": "en"}):
+            batch = batch_of(told, **row)
+            value = told.loss(batch, loss=Recorder(), aux_loss=Sum())["ctc_loss"]
+            losses[str(row.get("target_lang") or row.get("lang"))] = float(value)
+            assert {prompt.target_lang for prompt in batch.prompts} == {row.get("target_lang") or row.get("lang") or "auto"}
+        assert losses.keys() == {"None", "auto", "de-DE"} and losses["None"] == losses["auto"] != losses["de-DE"]
+
+    def test_scores_are_with_that_language_too(self, told: Any) -> None:
+        asked: list[str] = []
+        telling = told.prompt.register_forward_pre_hook(lambda _, arguments: asked.extend(arguments[2]))
+        try:
+            told.score(batch_of(told, lang="de-DE"))
+        finally:
+            telling.remove()
+        assert asked == ["de-DE"] * len(TEXTS)
+
+    def test_an_unknown_one_is_named_with_what_there_is(self, told: Any) -> None:
+        with pytest.raises(
+            ValueError, match=r"^its lang is 'de': target_lang 'de': .* Did you mean 'de-DE'\? It knows en-US, en"
+        ):
+            told.prepare(examples(told, lang="de")[0])
+
+
+def test_a_model_that_has_to_be_told_a_language_learns_of_rows_that_say_one() -> None:
+    model = build(prompt={"name": "language_prompt", "languages": {"en": 0, "de": 1}, "num_prompts": 2})
+    batch = batch_of(model, lang="de")
+    assert [prompt.target_lang for prompt in batch.prompts] == ["de"] * 3 and len(model.score(batch)) == 3
+    with pytest.raises(ValueError, match="^target_lang: this model has to be told a language; it knows en, de"):
+        batch_of(model)
+
 
 def test_a_text_that_is_too_long_for_the_model_is_refused_before_it_is_computed_with() -> None:
     """With the one token that a text begins with; the one that ends it is only ever a target."""
@@ -190,6 +255,11 @@ def test_a_text_that_is_too_long_for_the_model_is_refused_before_it_is_computed_
     assert model.loss(fits, loss=AnyLoss())["loss"].isfinite()
     with pytest.raises(ValueError, match="its text takes 9 tokens with the prompt, and the model writes at most 8"):
         model.prepare(Example(samples=samples, row={"text": "a" * 8}, name="clip"))
+
+
+class Sum(nn.Module):
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.double().square().sum()
 
 
 class AnyLoss(nn.Module):

@@ -203,10 +203,25 @@ def test_a_missing_size_is_an_error_that_names_it() -> None:
 
 def test_what_does_not_change_the_result_is_reported_as_dropped() -> None:
     section = NemoSection(
-        {"n_layers": 2, "d_model": 64, "dropout_att": 0.1, "pos_emb_max_len": 5000, "use_pytorch_sdpa": True}, "encoder"
+        {"n_layers": 2, "d_model": 64, "reduction_factor": 1, "pos_emb_max_len": 5000, "use_pytorch_sdpa": True}, "encoder"
     )
     read(section)
-    assert sorted(section.finish()) == ["encoder.dropout_att", "encoder.pos_emb_max_len", "encoder.use_pytorch_sdpa"]
+    assert sorted(section.finish()) == ["encoder.pos_emb_max_len", "encoder.reduction_factor", "encoder.use_pytorch_sdpa"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({}, (0.0, 0.1)),  # the defaults of NeMo's constructor
+        ({"dropout_att": 0.2}, (0.2, 0.1)),
+        ({"dropout_att": 0.3, "dropout_emb": 0.0}, (0.3, 0.0)),
+    ],
+)
+def test_dropouts_within_the_attention_are_read_and_written(theirs: dict[str, float], ours: tuple[float, float]) -> None:
+    config = read_whole({"n_layers": 2, "d_model": 64, **theirs}).config
+    assert (config.dropout_att, config.dropout_emb) == ours
+    written = write(config, 80)
+    assert (written["dropout_att"], written["dropout_emb"]) == ours
 
 
 # --- Tensors

@@ -18,7 +18,7 @@ WIDTH = 24
 @pytest.fixture
 def projection() -> PositionProjection:
     torch.manual_seed(0)
-    return PositionProjection(WIDTH, WIDTH, bias=False).eval()
+    return PositionProjection(WIDTH).eval()
 
 
 def expected(weight: Tensor, before: int, after: int) -> Tensor:
@@ -144,7 +144,7 @@ def test_the_table_is_no_part_of_the_state(projection: PositionProjection) -> No
 def test_weights_made_in_inference_mode() -> None:
     """They do not count their changes."""
     with torch.inference_mode():
-        projection = PositionProjection(WIDTH, WIDTH, bias=False)
+        projection = PositionProjection(WIDTH)
         for _ in range(2):
             torch.testing.assert_close(projection.table(29, 8), expected(projection.weight, 29, 8), atol=1e-6, rtol=1e-5)
             projection.weight.mul_(2)

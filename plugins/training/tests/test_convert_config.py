@@ -79,7 +79,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "preprocessor": {"name": "log_mel", "n_fft": 512},
         "augmentation": {"name": "spec_augment", "freq_masks": 2, "freq_width": 27, "time_masks": 10, "time_width": 0.05},
         "tokenizer": {"name": "sentencepiece", "file": "???"},
-        "encoder": {"name": "fastconformer", "n_layers": 2, "d_model": 32, "n_heads": 4, "subsampling_conv_channels": 16},
+        "encoder": {"name": "fastconformer", "n_layers": 2, "d_model": 32, "n_heads": 4, "subsampling_conv_channels": 16}
+        | {"dropout_att": 0.1},
         "decoder": {"name": "ctc"},
         "loss": {"name": "ctc", "reduction": "mean_volume"},
         "train_ds": {"manifest_filepath": "???", "max_duration": 16.7, "min_duration": 0.1, "batch_size": 16, "num_buckets": 1}
@@ -131,7 +132,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         },
     },
     "fast_conformer_hybrid_tdt_ctc_bpe": {
-        "task": {"name": "asr", "aux_loss_weight": 0.25},
+        "task": {"name": "asr", "aux_loss_weight": 0.25, "interctc": {"loss_weights": [0.3], "apply_at_layers": [1]}},
         "init": {"from": "old/model.nemo"},
         "aux_decoder": {"name": "ctc"},
         "loss": {"name": "tdt", "durations": [0, 1, 2, 3, 4], "sigma": 0.02, "omega": 0.1, "reduction": "mean_batch"},
@@ -184,13 +185,12 @@ def test_what_is_to_be_filled_in_is_said() -> None:
 
 
 CHANGED = {
-    "fast_conformer_ctc_bpe": ["trainer.strategy", "trainer.val_check_interval", "encoder.dropout_att"],
+    "fast_conformer_ctc_bpe": ["trainer.strategy", "trainer.val_check_interval"],
     "conformer_transducer_bpe": ["train_ds.input_cfg", "train_ds.max_tps", "exp_manager.create_wandb_logger"],
-    "fast_conformer_hybrid_tdt_ctc_bpe": ["train_ds.bucketing_batch_size", "interctc", "encoder.dropout_att"],
+    "fast_conformer_hybrid_tdt_ctc_bpe": ["train_ds.bucketing_batch_size"],
     "fast_conformer_aed_bpe": [
         "trainer.val_check_interval",
         "exp_manager.checkpoint_callback_params.monitor",
-        "encoder.dropout_att",
         "transf_decoder.config_dict.attn_score_dropout",
     ],
     "citrinet_ctc_bpe": ["train_ds.augmentor.speed", "train_ds.augmentor.transcode_aug", "trainer.val_check_interval"],
@@ -275,6 +275,21 @@ def test_older_forms_are_understood(tmp_path: Path) -> None:
         "weight_decay": 0.001,
         "sched": {"name": "cosine", "warmup_steps": 7},
     }
+
+
+def test_a_limit_of_time_ends_runs_between_steps(tmp_path: Path) -> None:
+    conversion = convert(altered(tmp_path, CTC, trainer__max_time="00:03:00:00"))
+    assert (
+        conversion.config["exp_manager"]["max_time_per_run"] == "00:03:00:00" and "max_time" not in conversion.config["trainer"]
+    )
+    assert [
+        line for line in conversion.report.changed if line.startswith("trainer.max_time: becomes exp_manager.max_time_per_run")
+    ]
+    both = convert(altered(tmp_path, CTC, trainer__max_time="00:03:00:00", exp_manager__max_time_per_run="00:01:00:00"))
+    assert both.config["exp_manager"]["max_time_per_run"] == "00:01:00:00"
+    assert any("trainer.max_time: 00:03:00:00 is left out" in line for line in both.report.changed)
+    spelt = convert(altered(tmp_path, CTC, trainer__max_time={"hours": 3}))
+    assert any("trainer.max_time: {'hours': 3} is left out" in line for line in spelt.report.changed)
 
 
 def test_a_schedules_own_length_holds_where_the_run_has_none(tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def test_what_is_used_and_what_is_not_is_logged(corpus: Corpus, echo: Any, caplo
         loader: Any = train(manifest, echo, max_duration=1.0)
     assert [fault.where for fault in loader.faults] == [f"{manifest}:4"]
     messages = [record.getMessage() for record in caplog.records]
-    assert "training: 2 examples, 0.00 h" in messages
+    assert "training: 2 examples, 1.0 s" in messages
     assert "training: 1 examples are left out: longer than max_duration" in messages
     assert any(message.startswith(f"left out: {manifest}:4: ") for message in messages)
 

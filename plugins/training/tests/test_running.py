@@ -182,6 +182,7 @@ def test_dry_run_writes_nothing(config: Path) -> None:
         ("trainer.max_steps=null", "trainer.max_steps is missing"),
         ("trainer.val_check_interval=0.5", "trainer.val_check_interval: expected a number of batches, not 0.5"),
         ("trainer.accelerator=abacus", "trainer: "),
+        ("trainer.max_time=00:12:00:00", "trainer.max_time is not set here: exp_manager.max_time_per_run ends a run between two"),
         ("exp_manager.tensorbord=true", "exp_manager.tensorbord: unknown key. Did you mean 'tensorboard'?"),
         ("exp_manager.name=a/b", "exp_manager: name 'a/b' is not the name of a folder"),
         ("exp_manager.max_time_per_run=soon", "'soon' is not a time of the form days:hours:minutes:seconds"),

@@ -40,7 +40,6 @@ def test_a_checkpoint_comes_with_its_config_and_weights(tmp_path: Path, init: An
     assert same(model.state_dict(), base.state_dict())
     assert model.training and dict(model.blueprint.config.training) == {"init": init, "loss": {"name": "ctc"}, "seed": 7}
     expected = base.blueprint.config.to_dict(runtime=False)
-    expected["encoder"].pop("dropout_att", None)
     assert model.blueprint.config.to_dict(runtime=False) == expected
 
 

@@ -14,10 +14,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sonant.protocols.audio import Augmentation, Encoder, Preprocessor, StreamingEncoder, StreamingPreprocessor
+from sonant.protocols.audio import (
+    Augmentation,
+    Encoder,
+    LayeredEncoder,
+    Preprocessor,
+    StreamingEncoder,
+    StreamingPreprocessor,
+)
 from sonant.protocols.labels import Decoder, Hypothesis, Search, StreamingSearch
 from sonant.protocols.speakers import Clusterer
-from sonant.protocols.tasks import Exportable, Task, Trainable
+from sonant.protocols.tasks import Decoding, Exportable, Task, Trainable
 from sonant.protocols.text import TextFrontend, Tokenizer
 from sonant.protocols.training import Loss, Optimizer, Scheduler
 from sonant.protocols.waveforms import Codec, Vocoder
@@ -28,6 +35,7 @@ __all__ = [  # noqa: RUF022 ( in the order in which they are met on the way from
     "StreamingPreprocessor",
     "Augmentation",
     "Encoder",
+    "LayeredEncoder",
     "StreamingEncoder",
     "Tokenizer",
     "TextFrontend",
@@ -43,6 +51,7 @@ __all__ = [  # noqa: RUF022 ( in the order in which they are met on the way from
     "Scheduler",
     "Trainable",
     "Exportable",
+    "Decoding",
     "Task",
 ]
 

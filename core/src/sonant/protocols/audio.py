@@ -90,6 +90,22 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class LayeredEncoder(Encoder, Protocol):
+    """An encoder that can also be heard after some of its layers, for losses in training. `depth` is how many it has."""
+
+    @property
+    def depth(self) -> int:
+        """Layers, which are numbered from 0."""
+        ...
+
+    def with_layers(
+        self, feats: Tensor, lens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        """What a call gives; and behind each of `layers` `(B, T', D)`, `(B,)`, as if the encoder ended there."""
+        ...
+
+
+@runtime_checkable
 class StreamingEncoder(Encoder, Protocol):
     """An encoder that can be fed piece by piece and gives what it gives for the whole.
 

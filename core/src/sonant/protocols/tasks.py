@@ -49,6 +49,15 @@ class Exportable(Protocol):
 
 
 @runtime_checkable
+class Decoding(Protocol):
+    """A task model that can go on from the frames of its encoder, so that `sonant bench` times either way by itself."""
+
+    def decode(self, enc: Tensor, lens: Tensor) -> Sequence[Any]:
+        """Encoder frames `(B, T, D)`, `(B,)` to a result for each recording, as `infer` gives, but for where it came from."""
+        ...
+
+
+@runtime_checkable
 class Task(Protocol):
     """A model with its task's own verb (`transcribe`, `diarize`, …) on top of `infer`.
 

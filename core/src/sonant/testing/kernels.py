@@ -30,15 +30,16 @@ def known_requirements(kernel: Kernel) -> None:
 
 
 def loads(kernel: Kernel) -> None:
-    """Its target can be imported, on a machine without an accelerator too, and called."""
+    """Its target, and what says whether it refuses inputs, can be imported, without an accelerator too, and called."""
     triton = "triton" in kernel.spec.requires and not kernels.REQUIREMENTS["triton"]("cpu")
-    try:
-        target = config.load_target(kernel.spec.target, f"{kernel.label} ({kernel.plugin.label})")
-    except RAISED as error:
-        if triton:
-            raise Skipped("needs triton, which is not installed here") from error
-        raise AssertionError(explain(error)) from error
-    require(callable(target), f"{kernel.spec.target} is a {type(target).__name__}, which cannot be called")
+    for name in filter(None, (kernel.spec.target, kernel.spec.refuses)):
+        try:
+            target = config.load_target(name, f"{kernel.label} ({kernel.plugin.label})")
+        except RAISED as error:
+            if triton:
+                raise Skipped("needs triton, which is not installed here") from error
+            raise AssertionError(explain(error)) from error
+        require(callable(target), f"{name} is a {type(target).__name__}, which cannot be called")
 
 
 def documented(kernel: Kernel) -> None:

@@ -111,10 +111,12 @@ def chosen_model(named: str | None, registry: str | None = None) -> str:
 
 def _spare(registry: str | None) -> str | None:
     """The model that is installed, if there is one and the default cannot be had."""
-    from sonant import cards, sources
-    from sonant.errors import DownloadError
+    from sonant import sources
+    from sonant.errors import DownloadError, UnknownName
 
-    if cards.find(SPARE_MODEL, registry) is None:
+    try:
+        sources.locate(SPARE_MODEL, registry=registry)
+    except (DownloadError, UnknownName):
         return None
     try:
         sources.locate(DEFAULT_MODEL, registry=registry)

@@ -26,7 +26,7 @@ from sonant_asr.long.encoding import LONGEST_SHARED, LongEncoding
 from sonant_asr.recognizer import graphs, searching, training
 from sonant_asr.recognizer import prompt as prompts
 from sonant_asr.recognizer.config import AsrConfig
-from sonant_asr.recognizer.pipeline import recognize
+from sonant_asr.recognizer.pipeline import decode, recognize
 from sonant_asr.recognizer.request import Request
 from sonant_asr.recognizer.text import Level, check_level
 from sonant_asr.recognizer.training import Labelled, Utterance
@@ -98,14 +98,21 @@ class Recognizer(nn.Module):
 
     def encode(self, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, N)` samples, `(B,)` to encoder frames `(B, T, D)`, `(B,)`."""
+        return self.encoder(*self.features(wav, lens))
+
+    def features(self, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
+        """`(B, N)` samples, `(B,)` to what the encoder hears, `(B, T, F)`, `(B,)`: in training with the augmentation."""
         feats, lens = self.preprocessor(wav, lens)
-        if self.augmentation is not None:
-            feats = self.augmentation(feats, lens)
-        return self.encoder(feats, lens)
+        return (feats if self.augmentation is None else self.augmentation(feats, lens)), lens
 
     def forward(self, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """The same as `encode`."""
         return self.encode(wav, lens)
+
+    @torch.inference_mode()
+    def decode(self, enc: Tensor, lens: Tensor, request: Request | None = None) -> list[Transcript]:
+        """Encoder frames `(B, T, D)`, `(B,)`, as `encode` gives, to transcripts without sources and durations."""
+        return decode(self, enc, lens, request or self.request())
 
     def prepare(self, example: Example) -> Utterance:
         """What training learns from an example, which has a `text`; a `ValueError` says why it can learn nothing."""
@@ -116,7 +123,8 @@ class Recognizer(nn.Module):
         return training.collate(prepared)
 
     def loss(self, batch: Labelled, *, loss: Any, aux_loss: Any = None) -> dict[str, Tensor]:
-        """What training minimizes, as `loss`; of a hybrid also the loss of each head, as `rnnt_loss` and `ctc_loss`.
+        """What training minimizes, as `loss`; of a hybrid also the loss of each head, as `rnnt_loss` and `ctc_loss`; with
+        `interctc` also that of each layer, as `inter_ctc_loss_l8`, and as `final_loss` what there is without.
 
         Args:
             batch: of `collate`.

@@ -48,10 +48,27 @@ def read(document: NemoSection, reader: Reader) -> tuple[dict[str, Any], dict[st
     if "aux_ctc" in document and "Hybrid" in reader.target:  # other classes ignore the section, and have no weights for it
         aux = document.section("aux_ctc")
         parts["aux_decoder"] = reader.component("decoder", aux.section("decoder"), "ctc_decoder.")
-        aux.drop("ctc_loss_weight", "use_cer", "ctc_reduction", "decoding")
+        task["aux_loss_weight"] = aux.take("ctc_loss_weight", 0.5)
+        aux.drop("use_cer", "ctc_reduction", "decoding")
         reader.finish(aux)
-    document.drop("aux_ctc", "interctc", "decoding", "labels", "sample_rate", *_SHARED, *_SWITCHES)
+    task |= _read_interctc(document, parts)
+    document.drop("aux_ctc", "decoding", "labels", "sample_rate", *_SHARED, *_SWITCHES)
     return task, parts
+
+
+def _read_interctc(document: NemoSection, parts: dict[str, Placed]) -> dict[str, Any]:
+    """Losses within the encoder, of models with a CTC head; NeMo's others ignore the section."""
+    if not any(parts[key].section["name"] == "ctc" for key in ("decoder", "aux_decoder") if key in parts):
+        document.drop("interctc")
+        return {}
+    values = document.take("interctc", None) or {}
+    return {"interctc": dict(values)} if values.get("apply_at_layers") else {}
+
+
+def _write_interctc(config: ModelConfig) -> dict[str, Any]:
+    values = config.task.config.interctc
+    layers, weights = list(values.apply_at_layers), list(values.loss_weights)
+    return {"interctc": {"loss_weights": weights, "apply_at_layers": layers}} if layers else {}
 
 
 def _read_encoder(document: NemoSection) -> NemoSection:
@@ -147,8 +164,15 @@ def _write(config: ModelConfig, writer: Writer, at: str = "") -> tuple[dict[str,
         head, parts["aux_decoder"] = writer.component(
             "aux_decoder", "ctc_decoder.", d_in=sizes.width, vocabulary=sizes.vocabulary
         )
-        document["aux_ctc"] = {"ctc_loss_weight": 0.3, "use_cer": False, "ctc_reduction": "mean_batch", "decoder": head}
+        document["aux_ctc"] = {
+            "ctc_loss_weight": config.task.config.aux_loss_weight,
+            "use_cer": False,
+            "ctc_reduction": "mean_batch",
+            "decoder": head,
+        }
         document["aux_ctc"]["decoding"] = {"strategy": "greedy_batch"}
+    if not at:
+        document |= _write_interctc(config)
     if is_transducer:
         document["labels"] = sizes.vocabulary
     # NeMo refuses to transcribe without these sections, empty as they are.

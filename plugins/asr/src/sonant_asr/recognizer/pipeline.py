@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from sonant import runtime
+from sonant.inputs import Item
 from sonant.protocols import Hypothesis
 from sonant.results import Transcript
 from sonant.runtime import Batch, Batching
@@ -52,16 +53,21 @@ def _one_pass(model: Any, batch: Batch, request: Request, is_long: bool) -> list
     return results if asked is None else [evolve(one, language=p.target_lang) for one, p in zip(results, asked, strict=True)]
 
 
-def _transcripts(model: Any, found: Sequence[Hypothesis], batch: Batch, request: Request) -> list[Transcript]:
+def decode(model: Any, enc: Tensor, lens: Tensor, request: Request) -> list[Transcript]:
+    """From encoder frames `(B, T, D)`, `(B,)`, of recordings that are not long, to transcripts."""
+    asked = prompts.plan(request.takes_prompts, request.timed_prompt, [Item(None, "")] * len(lens))
+    arguments = prompts.arguments(request.takes_prompts, enc, lens, asked)
+    return _written(model, request.search(request.head, **arguments), request)
+
+
+def _written(model: Any, found: Sequence[Hypothesis], request: Request) -> list[Transcript]:
     family, level, aggregation = request.head.family, request.own_level, request.aggregation
-    return [
-        evolve(
-            transcript(hypothesis, model.tokenizer, family, model.frame_seconds, level, model.config, aggregation),
-            source=item.name,
-            duration=samples / model.sample_rate,
-        )
-        for hypothesis, item, samples in zip(found, batch.items, batch.lens.tolist(), strict=True)
-    ]
+    return [transcript(h, model.tokenizer, family, model.frame_seconds, level, model.config, aggregation) for h in found]
+
+
+def _transcripts(model: Any, found: Sequence[Hypothesis], batch: Batch, request: Request) -> list[Transcript]:
+    written = zip(_written(model, found, request), batch.items, batch.lens.tolist(), strict=True)
+    return [evolve(one, source=item.name, duration=samples / model.sample_rate) for one, item, samples in written]
 
 
 def encode_by_length(model: Any, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:

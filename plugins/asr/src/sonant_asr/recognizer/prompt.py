@@ -35,6 +35,8 @@ _ROW_KEYS = {  # as NeMo's manifests and ours call them
     "context": ("context", "decodercontext"),
 }
 
+_LANGUAGES = ("source_lang", "target_lang")
+
 
 def _lang(value: Any) -> str | None:
     """`de`, for `de` and for the token `<|de|>`."""
@@ -139,8 +141,29 @@ def plan(head: Any, asked: Prompt, items: Iterable[Item]) -> list[Prompt] | None
             raise ConfigError(f"{name}: this model cannot be asked for that; {takes}")
     if not fields:
         return None
-    head.fill_prompt(asked)
+    if asked.asked():
+        head.fill_prompt(asked)
     return [_of_item(head, asked, item, fields) for item in items]
+
+
+def learnt(head: Any, item: Item) -> tuple[Item, Prompt | None]:
+    """An example to learn from, and what the head is told with it: None for a head that takes nothing.
+
+    A `lang` of the row's is the language spoken and the language to write, where the row does not say these.
+
+    Raises:
+        ValueError: the model cannot be told what the row says.
+    """
+    fields, lang = getattr(head, "prompt_fields", ()), item.row.get("lang")
+    if not fields:
+        return item, None
+    unsaid = [name for name in _LANGUAGES if name in fields and item.row.get(name) is None] if lang is not None else []
+    item = attrs.evolve(item, row={**item.row, **dict.fromkeys(unsaid, lang)})
+    try:
+        return item, _of_item(head, Prompt(), item, fields)
+    except ConfigError as error:
+        reason = str(error).removeprefix(f"{item.name}: ")
+        raise ValueError(f"its lang is {lang!r}: {reason}" if unsaid else reason) from error
 
 
 def timed(head: Any, prompt: Prompt, level: str | None) -> Prompt:

@@ -15,6 +15,7 @@ from sonant.errors import ConfigError
 from sonant.inputs import Item
 from sonant.runtime import Batch
 from sonant.training import Example, Score
+from sonant_asr.recognizer import intermediate
 from sonant_asr.recognizer import prompt as prompts
 from sonant_asr.recognizer.prompt import Prompt
 
@@ -62,9 +63,7 @@ def prepare(model: Any, example: Example) -> Utterance:
         raise ValueError('it has no "text", which says what was said')
     if not len(example.samples):
         raise ValueError("it has no samples")
-    item = Item(None, example.name, row=dict(example.row))
-    asked = prompts.plan(model.takes_prompts(model.decoder), Prompt(), [item])
-    prompt = None if asked is None else asked[0]
+    item, prompt = prompts.learnt(model.takes_prompts(model.decoder), Item(None, example.name, row=dict(example.row)))
     labels = torch.tensor(_labels(model, text, example.row, prompt), dtype=torch.int64)
     return Utterance(item, torch.from_numpy(example.samples), labels, prompt)
 
@@ -88,28 +87,52 @@ def collate(utterances: Sequence[Utterance]) -> Labelled:
 
 
 def losses(model: Any, batch: Labelled, loss: Any, aux_loss: Any = None) -> dict[str, Tensor]:
-    """The loss of the head, or of both heads, of which the second's counts `aux_loss_weight`.
+    """The loss of the head, or of both heads, of which the second's counts `aux_loss_weight`; and those on layers within the
+    encoder, where `interctc` names any.
 
     Raises:
-        ConfigError: a head has no loss, or a loss no head.
+        ConfigError: a head has no loss, or a loss no head; `interctc` asks for what is not there.
     """
     if (model.aux_decoder is None) != (aux_loss is None):
         missing, present = ("aux_loss", "aux_decoder") if aux_loss is None else ("aux_decoder", "aux_loss")
         raise ConfigError(f"{missing} is missing: a second head and its loss go together, and there is an {present}")
-    enc, lens = model.encode(batch.wav, batch.lens)
-    heard = {"labels": batch.labels, "label_lens": batch.label_lens, "prompts": batch.prompts}
-    told = heard | {"enc": enc, "lens": lens}
+    ctc = _ctc(model, loss, aux_loss)
+    enc, lens, layers = intermediate.encode(model, batch.wav, batch.lens)
+    said = {"labels": batch.labels, "label_lens": batch.label_lens, "prompts": batch.prompts}
+    found = _of_heads(model, said | {"enc": enc, "lens": lens}, loss, aux_loss)
+    if not layers:
+        return found
+    return found | intermediate.add(
+        model, found["loss"], layers, lambda frames, counts: _of_head(*ctc, said | {"enc": frames, "lens": counts})
+    )
+
+
+def _of_heads(model: Any, told: Mapping[str, Any], loss: Any, aux_loss: Any) -> dict[str, Tensor]:
+    """The loss of the head; of a hybrid that of both together, as `loss`, and of each."""
     if model.prompt is not None:
-        told |= model.prompt.prompted(enc, lens, batch.prompts)
+        told = {**told, **model.prompt.prompted(told["enc"], told["lens"], told["prompts"])}
+    main = _of_head(model.decoder, loss, told)
     if aux_loss is None:
-        return {"loss": _of_head(model.decoder, loss, told)}
-    weight = model.config.aux_loss_weight
-    of_heads = {
-        model.decoder.family: _of_head(model.decoder, loss, told),
-        model.aux_decoder.family: _of_head(model.aux_decoder, aux_loss, told),
-    }
-    main, aux = of_heads.values()
-    return {"loss": (1 - weight) * main + weight * aux} | {f"{family}_loss": value for family, value in of_heads.items()}
+        return {"loss": main}
+    aux, weight = _of_head(model.aux_decoder, aux_loss, told), model.config.aux_loss_weight
+    names = f"{model.decoder.family}_loss", f"{model.aux_decoder.family}_loss"
+    return {"loss": (1 - weight) * main + weight * aux, names[0]: main, names[1]: aux}
+
+
+def _ctc(model: Any, loss: Any, aux_loss: Any) -> tuple[Any, Any]:
+    """The CTC head and its loss, which `interctc` needs.
+
+    Raises:
+        ConfigError: it is asked for, and there is none.
+    """
+    pairs = {model.decoder.family: (model.decoder, loss)}
+    if model.aux_decoder is not None:
+        pairs[model.aux_decoder.family] = model.aux_decoder, aux_loss
+    if model.config.interctc.apply_at_layers and "ctc" not in pairs:
+        raise ConfigError(
+            f"task.interctc needs a CTC head, and the model's is {' and '.join(pairs)}; decoder or aux_decoder can be one"
+        )
+    return pairs.get("ctc", (None, None))
 
 
 def _of_head(head: Any, loss: Any, named: Mapping[str, Any]) -> Tensor:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from attrs import frozen
 from torch import Tensor, nn
 
 from sonant import kernels
+from sonant.errors import KernelUnavailable
 from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.global_tokens import GlobalTokens
 from sonant_encoders.blocks.positions import PositionProjection, nearer
+from sonant_encoders.kernels.rel_pos_attention import dropped
 
 
 @frozen
@@ -39,7 +44,9 @@ class RelPosAttention(nn.Module):
         width: of the model.
         heads: must divide `width`.
         bias: whether the projections have one (that of the positions never has).
-        dropout: on the output, in training. Kernels that never build the weights cannot drop them.
+        dropout: on the output, in training.
+        dropout_weights: on the attention's weights, in training, which then takes longer: fused kernels never build them.
+        dropout_positions: on the sinusoids of the distances, in training.
         backend: of the kernel; `auto` takes the fastest that runs here.
         global_tokens: frames that all see and that see all, if there are any.
     """
@@ -51,6 +58,8 @@ class RelPosAttention(nn.Module):
         *,
         bias: bool = True,
         dropout: float = 0.0,
+        dropout_weights: float = 0.0,
+        dropout_positions: float = 0.0,
         backend: str = "auto",
         global_tokens: GlobalTokens | None = None,
     ) -> None:
@@ -59,29 +68,43 @@ class RelPosAttention(nn.Module):
         self.query = nn.Linear(width, width, bias=bias)
         self.key = nn.Linear(width, width, bias=bias)
         self.value = nn.Linear(width, width, bias=bias)
-        self.position = PositionProjection(width, width, bias=False)
+        self.position = PositionProjection(width, dropout=dropout_positions)
         self.out = nn.Linear(width, width, bias=bias)
         self.pos_bias_u = nn.Parameter(torch.zeros(heads, width // heads))
         self.pos_bias_v = nn.Parameter(torch.zeros(heads, width // heads))
         self.global_tokens = global_tokens
-        self.dropout = Dropout(dropout)
+        self.dropout, self.dropout_weights = Dropout(dropout), Dropout(dropout_weights)
 
     def forward(self, x: Tensor, visibility: Visibility, cache: KeyCache | None = None) -> tuple[Tensor, KeyCache]:
-        """`(B, T, D)` to `(B, T, D)`, and the keys and values of all frames seen so far."""
+        """`(B, T, D)` to `(B, T, D)`, and the keys and values of all frames seen so far.
+
+        Raises:
+            KernelUnavailable: in training weights are to be dropped, and the backend asked for by name cannot do that.
+        """
         q, k, v = (self._split(project(x)) for project in (self.query, self.key, self.value))
         if cache is not None:
             k, v = torch.cat([cache.k, k], dim=1), torch.cat([cache.v, v], dim=1)
         rows, keys = visibility.rows, visibility.keys
         p, reach = self._positions(visibility, q.shape[1], k.shape[1])
-        attend = kernels.get("rel_pos_attention", x.device.type, self.backend)
+        attend = self._kernel(x.device.type)
         biases = self.pos_bias_u, self.pos_bias_v
         if self.global_tokens is None:
             out = attend(q, k, v, p, *biases, rows=rows, keys=keys, reach=reach)
         else:
-            terms = self.global_tokens(x, q, k, v, keys)
+            terms = self.global_tokens(x, q, k, v, keys, self.dropout_weights.p if self.training else 0.0)
             out = attend(q, k, v, p, *biases, rows=rows, keys=keys, reach=reach, extra=terms.extra)
             out = out.index_copy(1, terms.at, terms.answers.to(out.dtype))
         return self.dropout(self.out(out.flatten(-2))), KeyCache(k, v)
+
+    def _kernel(self, device: str) -> Callable[..., Tensor]:
+        if not self.training or self.dropout_weights.p == 0:
+            return kernels.get("rel_pos_attention", device, self.backend)
+        if self.backend not in ("auto", "reference"):
+            raise KernelUnavailable(
+                f"attention_backend {self.backend!r} builds no attention weights, and dropout_att {self.dropout_weights.p} drops "
+                "some in training: set one to auto, or the other to 0"
+            )
+        return partial(dropped.rel_pos_attention, dropout=self.dropout_weights)
 
     def _positions(self, visibility: Visibility, queries: int, known: int) -> tuple[Tensor, tuple[int, int]]:
         """The projected positions `(M, H, d)` of the distances within reach, and that reach."""

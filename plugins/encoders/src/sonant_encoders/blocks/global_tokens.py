@@ -45,8 +45,11 @@ class GlobalTokens(nn.Module):
             self.key = nn.Linear(width, width, bias=bias)
             self.value = nn.Linear(width, width, bias=bias)
 
-    def forward(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, keys: Tensor | None) -> GlobalTerms:
-        """From the attention's input `(B, T, D)`, its projections `(B, T, H, d)` and the valid keys `(2, B)` (None: all)."""
+    def forward(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, keys: Tensor | None, dropout: float = 0.0) -> GlobalTerms:
+        """From the attention's input `(B, T, D)`, its projections `(B, T, H, d)` and the valid keys `(2, B)` (None: all).
+
+        `dropout` is of the weights that the answers are made with, at this call.
+        """
         frames = torch.arange(x.shape[1], device=x.device)
         at = frames[: self.count * self.spacing : self.spacing]
         values = v[:, at]
@@ -60,7 +63,11 @@ class GlobalTokens(nn.Module):
         hidden = torch.zeros_like(valid, dtype=q.dtype).masked_fill(~valid, torch.finfo(q.dtype).min / 2)
         asking = _dealt(q[:, at], valid[:, at].sum(-1))
         answers = functional.scaled_dot_product_attention(
-            asking, k.transpose(1, 2), v.transpose(1, 2), attn_mask=hidden[:, None, None].expand(-1, 1, len(at), -1)
+            asking,
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=hidden[:, None, None].expand(-1, 1, len(at), -1),
+            dropout_p=dropout,
         )
         return GlobalTerms((scores, values), answers.transpose(1, 2), at)
 

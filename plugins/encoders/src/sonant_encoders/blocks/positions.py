@@ -8,6 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from sonant_encoders.blocks.dropout import Dropout
+
 _LONGEST_CACHED = 1024  # frames; beyond, the table is computed for the occasion
 _STEP = 128  # tables grow in steps, so that similar lengths share one
 
@@ -44,7 +46,15 @@ class PositionProjection(nn.Linear):
 
     The table depends on the weight alone. In inference it is computed for the longest recording seen so far and sliced; it is
     computed anew when the weight has changed.
+
+    Args:
+        width: of the sinusoids and of the result.
+        dropout: on the sinusoids, in training.
     """
+
+    def __init__(self, width: int, *, dropout: float = 0.0) -> None:
+        super().__init__(width, width, bias=False)
+        self.dropout = Dropout(dropout)
 
     _kept: tuple[tuple[object, ...], Tensor] | None = None
 
@@ -57,7 +67,8 @@ class PositionProjection(nn.Linear):
         """`(before + after + 1, width)`: rows for the distances `before … -after`."""
         longest = (max(before, after) // _STEP + 1) * _STEP
         # A weight made in inference mode does not tell when it is changed.
-        if torch.is_grad_enabled() or longest > _LONGEST_CACHED or self.weight.is_inference():
+        dropping = self.training and self.dropout.p > 0
+        if dropping or torch.is_grad_enabled() or longest > _LONGEST_CACHED or self.weight.is_inference():
             return self._project(before, after)
         weight = self.weight
         stamp = (weight.data_ptr(), weight._version, weight.dtype, weight.device, _autocast(weight.device))
@@ -69,4 +80,5 @@ class PositionProjection(nn.Linear):
         return kept[1][centre - before : centre + after + 1]
 
     def _project(self, before: int, after: int) -> Tensor:
-        return self(distances(before, after, self.in_features, self.weight.device).to(self.weight.dtype))
+        table = distances(before, after, self.in_features, self.weight.device)
+        return self(self.dropout(table).to(self.weight.dtype))

@@ -75,6 +75,10 @@ class ConformerConfig:
     use_bias: bool = field(default=True, metadata=_help("biases in linear layers and convolutions"))
     dropout: float = field(default=0.1, metadata=_help("in the blocks"))
     dropout_pre_encoder: float = field(default=0.1, metadata=_help("on the subsampled input"))
+    dropout_emb: float = field(default=0.0, metadata=_help("on the sinusoids of the positions"))
+    dropout_att: float = field(
+        default=0.0, metadata=_help("on the weights of the attention, which fused kernels cannot do: training takes longer")
+    )
     stochastic_depth_drop_prob: float = field(default=0.0, metadata=_help("how often the last layer is skipped in training"))
     stochastic_depth_mode: Literal["linear", "uniform"] = field(default="linear", metadata=_help("how that grows with depth"))
     stochastic_depth_start_layer: int = field(default=1, metadata=_help("layers before this one are never skipped"))
@@ -93,6 +97,9 @@ class ConformerConfig:
             raise ValueError(f"subsampling_factor {self.subsampling_factor} is not a power of two from 2 on")
         if not 0 <= self.stochastic_depth_drop_prob < 1 or not 1 <= self.stochastic_depth_start_layer <= self.n_layers:
             raise ValueError("stochastic_depth_drop_prob must lie in [0, 1), and stochastic_depth_start_layer in [1, n_layers]")
+        for name in ("dropout_emb", "dropout_att"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is not in [0, 1)")
         for size in self.contexts:
             context.check(self.att_context_style, size)
         self._check_local_attention()

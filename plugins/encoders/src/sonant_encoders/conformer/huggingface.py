@@ -20,6 +20,8 @@ _RENAMED = {  # theirs: ours, their default
     "conv_kernel_size": ("conv_kernel_size", 9),
     "scale_input": ("xscaling", True),
     "dropout": ("dropout", 0.1),
+    "dropout_positions": ("dropout_emb", 0.0),
+    "attention_dropout": ("dropout_att", 0.1),
 }
 _FIXED = {  # what that class always is
     "feat_out": None,
@@ -49,7 +51,7 @@ def read(section: ForeignSection) -> dict[str, Any]:
         raise CheckpointError(f"{section.path}.intermediate_size is {hidden}, not a multiple of hidden_size, {width}")
     section.take("num_mel_bins", None)  # follows from the features
     # Training only; and the longest recording, which nothing here limits.
-    section.drop("dropout_positions", "layerdrop", "activation_dropout", "attention_dropout", "max_position_embeddings")
+    section.drop("layerdrop", "activation_dropout", "max_position_embeddings")
     return values | {"ff_expansion_factor": hidden // width, "dropout_pre_encoder": values["dropout"]}
 
 

@@ -37,6 +37,8 @@ class ConformerLayer(nn.Module):
             config.n_heads,
             bias=config.use_bias,
             dropout=config.dropout,
+            dropout_weights=config.dropout_att,
+            dropout_positions=config.dropout_emb,
             backend=config.attention_backend,
             global_tokens=_global_tokens(config),
         )

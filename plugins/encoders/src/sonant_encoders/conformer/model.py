@@ -13,6 +13,7 @@ from sonant import lengths
 from sonant_encoders.blocks import context
 from sonant_encoders.blocks.attention import Visibility
 from sonant_encoders.blocks.dropout import Dropout
+from sonant_encoders.blocks.layered import Behind, heard
 from sonant_encoders.blocks.subsampling import Subsampling
 from sonant_encoders.conformer import streaming
 from sonant_encoders.conformer.blockwise import Blockwise
@@ -65,6 +66,7 @@ class Conformer(nn.Module):
         *,
         att_context_size: Sequence[int] | None = None,
         progress: Callable[[float], object] | None = None,
+        behind: Behind | None = None,
     ) -> tuple[Tensor, Tensor]:
         """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`.
 
@@ -74,6 +76,7 @@ class Conformer(nn.Module):
             att_context_size: one of the config's contexts; by default its first, and in training one drawn at random. If
                 `takes_windows`, any [left, right]: for recordings too long to attend to all of (`rel_pos_local_attn` in NeMo).
             progress: called behind each layer with the part that is done.
+            behind: called behind each layer with its number, what comes out of it and the valid frames.
 
         Raises:
             ValueError: this encoder was not trained with that context.
@@ -81,7 +84,7 @@ class Conformer(nn.Module):
         size = self._context(att_context_size)
         x, lens = self._embed(feats, lens, start=True)
         frames = x.shape[1]
-        blocks = None if self.training or torch.is_grad_enabled() else self._blocks(size)
+        blocks = None if self.training or torch.is_grad_enabled() or behind is not None else self._blocks(size)
         if blocks is not None and frames > 2 * blocks.frames(len(x)):
             return self.out(blocks(self.layers, x, lens, progress)), lens
         full = lengths.all_valid(lens, frames)
@@ -95,7 +98,21 @@ class Conformer(nn.Module):
             x = changed if rate == 0 else x + (changed - x) * ((torch.rand(()) >= rate) / (1 - rate))
             if progress is not None:
                 progress((depth + 1) / len(self.layers))
+            if behind is not None:
+                behind(depth, x, lens)
         return self.out(x), lens
+
+    @property
+    def depth(self) -> int:
+        """Layers, which are numbered from 0."""
+        return len(self.layers)
+
+    def with_layers(
+        self, feats: Tensor, lens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        """What `forward` gives; and behind each of `layers` `(B, T', D)`, `(B,)`, as if the encoder ended there."""
+        enc, counts, found = heard(self, feats, lens, layers)
+        return enc, counts, [(self.out(x), valid) for x, valid in found]
 
     def _blocks(self, size: Sequence[int]) -> Blockwise | None:
         """How layers are computed block by block; None where a frame depends on all others."""

@@ -29,6 +29,8 @@ _SAME = {  # key in both: NeMo's default
     "use_bias": True,
     "dropout": 0.1,
     "dropout_pre_encoder": 0.1,
+    "dropout_emb": 0.1,
+    "dropout_att": 0.0,
     "stochastic_depth_drop_prob": 0.0,
     "stochastic_depth_mode": "linear",
     "stochastic_depth_start_layer": 1,
@@ -58,9 +60,8 @@ def read(section: NemoSection) -> dict[str, Any]:
     values["feat_out"] = feat_out if feat_out > 0 and feat_out != values["d_model"] else None
     values["name"] = "fastconformer" if values["subsampling"] == "dw_striding" else "conformer"
     values["adapters"] = nemo_adapters.read(section)
-    # How NeMo computes, not what; and dropouts inside the attention, which fused kernels cannot do.
-    section.drop(
-        *("reduction_position", "reduction_factor", "pos_emb_max_len", "dropout_emb", "dropout_att", "sync_max_audio_length"),
+    section.drop(  # how NeMo computes, not what
+        *("reduction_position", "reduction_factor", "pos_emb_max_len", "sync_max_audio_length"),
         *("subsampling_conv_chunking_factor", "use_pytorch_sdpa", "use_pytorch_sdpa_backends", "att_chunk_context_size"),
         *_LOCAL,
     )

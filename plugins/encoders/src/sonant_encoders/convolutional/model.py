@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeGuard
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sonant_encoders.blocks.convolution import MaskedGroupNorm
 from sonant_encoders.blocks.dropout import Dropout
+from sonant_encoders.blocks.layered import Behind, heard
 from sonant_encoders.convolutional.config import BlockConfig, ConvolutionalConfig
 from sonant_encoders.convolutional.layers import Convolution, Frames, Shuffle, SqueezeExcitation
 
@@ -48,13 +49,27 @@ class Convolutional(nn.Module):
             d_in = block.filters
         self.apply(_initialize)
 
-    def forward(self, feats: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`."""
+    def forward(self, feats: Tensor, lens: Tensor, *, behind: Behind | None = None) -> tuple[Tensor, Tensor]:
+        """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`. See `Behind`."""
         weight = next(self.parameters())
         values, frames = [feats.to(weight.dtype).transpose(1, 2)], Frames(lens, feats.shape[1])
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
             values, frames = block(values, frames)
+            if behind is not None:
+                behind(number, values[-1], frames.lens)
         return values[-1].transpose(1, 2), frames.lens
+
+    @property
+    def depth(self) -> int:
+        """Layers, which are numbered from 0."""
+        return len(self.blocks)
+
+    def with_layers(
+        self, feats: Tensor, lens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        """What `forward` gives; and behind each of `layers` `(B, T', D)`, `(B,)`, as if the encoder ended there."""
+        enc, counts, found = heard(self, feats, lens, layers)
+        return enc, counts, [(x.transpose(1, 2), valid) for x, valid in found]
 
     attends_to_all = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from sonant import kernels, lengths
 from sonant_encoders.blocks import context
 from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.feed_forward import FeedForward
+from sonant_encoders.blocks.layered import Behind, heard
 from sonant_encoders.blocks.positions import PositionProjection, sinusoids
 from sonant_encoders.blocks.stacking import Stacking
 from sonant_encoders.stacking_transformer.config import StackingTransformerConfig
@@ -31,7 +33,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
         self.position: PositionProjection | None = None
         if config.self_attention_model == "rel_pos":
-            self.position = PositionProjection(width, width, bias=False)
+            self.position = PositionProjection(width)
             self.pos_bias_u = nn.Parameter(torch.zeros(self.heads, width // self.heads))
             self.pos_bias_v = nn.Parameter(torch.zeros(self.heads, width // self.heads))
 
@@ -101,13 +103,27 @@ class StackingTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.d_model)
         self.out = nn.Linear(config.d_model, config.feat_out) if config.feat_out else nn.Identity()
 
-    def forward(self, feats: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`; computed in the dtype of the weights."""
+    def forward(self, feats: Tensor, lens: Tensor, *, behind: Behind | None = None) -> tuple[Tensor, Tensor]:
+        """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`; computed in the dtype of the weights. See `Behind`."""
         x, lens = self.pre_encode(feats.to(self.pre_encode.out.weight.dtype), lens)
         x = self.norm_in(self._place(x))
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
             x = layer(x, lens)
+            if behind is not None:
+                behind(number, x, lens)
         return self.out(self.norm(x)), lens
+
+    @property
+    def depth(self) -> int:
+        """Layers, which are numbered from 0."""
+        return len(self.layers)
+
+    def with_layers(
+        self, feats: Tensor, lens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        """What `forward` gives; and behind each of `layers` `(B, T', D)`, `(B,)`, as if the encoder ended there."""
+        enc, counts, found = heard(self, feats, lens, layers)
+        return enc, counts, [(self.out(self.norm(x)), valid) for x, valid in found]
 
     def _place(self, x: Tensor) -> Tensor:
         """Positions, where they are absolute; and what else NeMo's positional encodings do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional
 from sonant import lengths
 from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.feed_forward import FeedForward
+from sonant_encoders.blocks.layered import Behind, heard
 from sonant_encoders.blocks.positions import sinusoids
 from sonant_encoders.blocks.subsampling import Subsampling
 from sonant_encoders.transformer.config import TransformerConfig
@@ -84,13 +86,27 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
 
-    def forward(self, feats: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`; computed in the dtype of the weights."""
+    def forward(self, feats: Tensor, lens: Tensor, *, behind: Behind | None = None) -> tuple[Tensor, Tensor]:
+        """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`; computed in the dtype of the weights. See `Behind`."""
         x, lens = self.pre_encode(feats.to(self.pre_encode.out.weight.dtype), lens)
         positions = sinusoids(torch.arange(x.shape[1], device=x.device), self.d_out).to(x.dtype)
         x = self.dropout(x * math.sqrt(self.d_out) + positions)
         # A recording without a single frame still has to see something, or its softmax is empty.
         mask = lengths.mask(lens.clamp(min=1), x.shape[1])[:, None, None, :]
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
             x = layer(x, mask)
+            if behind is not None:
+                behind(number, x, lens)
         return self.norm(x), lens
+
+    @property
+    def depth(self) -> int:
+        """Layers, which are numbered from 0."""
+        return len(self.layers)
+
+    def with_layers(
+        self, feats: Tensor, lens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        """What `forward` gives; and behind each of `layers` `(B, T', D)`, `(B,)`, as if the encoder ended there."""
+        enc, counts, found = heard(self, feats, lens, layers)
+        return enc, counts, [(self.norm(x), valid) for x, valid in found]

@@ -26,6 +26,7 @@ from sonant_training.data.perturbing import Perturbation, open_perturbation
 from sonant_training.data.planning import Pick, Plan
 from sonant_training.data.reading import Reader
 from sonant_training.data.recordings import recordings
+from sonant_training.data.tools.numbers import duration
 from sonant_training.errors import DataError
 
 __all__ = ["DataError", "FaultLog", "Loaded", "training_batches", "validation_batches"]
@@ -120,7 +121,7 @@ def validation_batches(
 
 def _open(config: DataConfig, folder: Path, task: Any, what: str) -> Catalog:
     catalog = open_catalog(config, folder, _token_count(task), needs_text=hasattr(task, "tokenizer"))
-    log.info("%s: %d examples, %.2f h", what, len(catalog), float(catalog.seconds.sum()) / 3600)
+    log.info("%s: %d examples, %s", what, len(catalog), duration(float(catalog.seconds.sum())))
     for reason, number in catalog.left_out.items():
         log.info("%s: %d examples are left out: %s", what, number, reason)
     FaultLog().add(catalog.faults)

@@ -21,7 +21,7 @@ from sonant_training.nemo.optimizing import read_optim
 from sonant_training.nemo.report import MISSING, Report, shown
 from sonant_training.running import reading
 
-_SWITCHES = ("interctc", "variational_noise", "freeze_updates")
+_SWITCHES = ("variational_noise", "freeze_updates")
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 _STAND_INS: Mapping[str, Any] = {"max_steps": 1, "prompt_format": "canary"}
 _PARTS = ("preprocessor", "encoder", "decoder", "joint")
@@ -70,7 +70,8 @@ def _convert(whole: NemoSection, path: Path, locate: datasets.Locate, max_steps:
     run = _read_sets(model, locate, report)
     run |= _read_optim(model, max_steps or experiment.steps_of(trainer), report)
     run["trainer"] = experiment.read_trainer(trainer, max_steps, report)
-    run["exp_manager"] = experiment.read_exp_manager(whole.take("exp_manager", None) or {}, whole.take("name", None), report)
+    kept = experiment.read_exp_manager(whole.take("exp_manager", None) or {}, whole.take("name", None), report)
+    run["exp_manager"] = kept | experiment.read_time(trainer, kept, report)
     report.close(NemoSection({key: model.take(key, None) for key in (*_SWITCHES, *idle.MODEL)}, ""), idle.MODEL)
     report.close(whole, idle.DOCUMENT)
     losses = {key: model.take(key, None) for key in ("loss", "ctc_reduction", "rnnt_reduction")}

@@ -12,7 +12,7 @@ from sonant_training.nemo.report import MISSING, Report
 
 _SAME = (
     *("num_nodes", "accelerator", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"),
-    *("sync_batchnorm", "benchmark", "deterministic", "max_time", "limit_val_batches", "limit_test_batches"),
+    *("sync_batchnorm", "benchmark", "deterministic", "limit_val_batches", "limit_test_batches"),
 )
 _PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
 _STRATEGIES = {"DDPStrategy": "ddp", "FSDPStrategy": "fsdp", "DeepSpeedStrategy": "deepspeed", "SingleDeviceStrategy": "auto"}
@@ -31,7 +31,7 @@ def read_trainer(values: Mapping[str, Any], max_steps: int | None, report: Repor
     if found["max_steps"] == MISSING:
         epochs = values.get("max_epochs")
         report.change("trainer.max_epochs", f"{epochs} epochs: a run here is so many steps long, epochs × batches an epoch")
-    section.drop("max_steps", "max_epochs")
+    section.drop("max_steps", "max_epochs", "max_time")
     found |= {key: section.take(key) for key in _SAME if section.peek(key) is not None}
     devices = section.take("devices", None)
     found |= {"devices": "auto" if devices == -1 else devices} if devices is not None else {}
@@ -62,6 +62,18 @@ def _interval(section: NemoSection, report: Report) -> dict[str, Any]:
     what = "counts epochs, and here batches: one validation after 1000, if nothing is set"
     report.change("trainer.val_check_interval", what)
     return {}
+
+
+def read_time(trainer: Mapping[str, Any], known: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """`trainer.max_time` as the key of `exp_manager` that ends a run between two steps, where `known` does not have it."""
+    time = trainer.get("max_time")
+    if time is None:
+        return {}
+    if "max_time_per_run" in known or not isinstance(time, str):
+        report.change("trainer.max_time", f"{time} is left out; exp_manager.max_time_per_run says it, as 00:12:00:00")
+        return {}
+    report.change("trainer.max_time", "becomes exp_manager.max_time_per_run, which begins anew with each run")
+    return {"max_time_per_run": time}
 
 
 def read_exp_manager(values: Mapping[str, Any], name: str | None, report: Report) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from sonant_training.nemo.datasets import Locate
 from sonant_training.nemo.report import MISSING, Report, is_empty
 
 _MODELS = "nemo.collections.asr.models."
-_LEARNT_WITH = re.compile(r"encoder\.dropout_(att|emb)|joint\.masking_prob|transf_decoder\..*attn_score_dropout")
-_READ_ELSEWHERE = re.compile(r"aux_ctc\.(ctc_loss_weight|ctc_reduction)|label_smoothing|tokenizer\..*dir|tokenizer\.dir")
+_LEARNT_WITH = re.compile(r"encoder\.dropout_emb|joint\.masking_prob|transf_decoder\..*attn_score_dropout")
+_READ_ELSEWHERE = re.compile(r"aux_ctc\.ctc_reduction|label_smoothing|tokenizer\..*dir|tokenizer\.dir")
 _FILES = {"bpe": "tokenizer.model", "wpe": "vocab.txt"}
 
 
@@ -56,7 +56,6 @@ def read_model(model: NemoSection, origin: Path, locate: Locate, report: Report)
         reason = current().refusal("task", target)
         because = f": {reason}" if reason else ""
         raise CheckpointError(f"the model is a {target!r}, and no installed plugin stands for it{because}")
-    weight = (model.peek("aux_ctc") or {}).get("ctc_loss_weight")
     values = {key: model.take(key) for key in model.keys()}  # noqa: SIM118 (it is no mapping)
     if isinstance(values.get("tokenizer"), Mapping):
         values["tokenizer"] = _tokenizer(values["tokenizer"], locate)
@@ -66,8 +65,6 @@ def read_model(model: NemoSection, origin: Path, locate: Locate, report: Report)
     task, parts = mapping.read(document, reader)
     reader.finish(document)
     _tell(reader.notes, values, report)
-    if "aux_decoder" in parts and weight is not None:
-        task |= {"aux_loss_weight": weight}
     kinds = {part.key: part.kind for part in component.spec.parts} | {"task": "task"}
     sections = {"task": {"name": component.spec.name, **task}} | {key: dict(part.section) for key, part in parts.items()}
     return {key: _short(kinds[key], section, key) for key, section in sections.items()}

@@ -9,8 +9,9 @@ from typing import Any
 
 from attrs import asdict
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import distributed
 
-from sonant_training.data.faults import FaultLog
+from sonant_training.data.faults import Fault, FaultLog
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,20 @@ class Faults(Callback):
         self.known.add(batch.faults)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Count them, and write them down."""
-        found = list(self.known.found.values())
-        if not found:
+        """Count those of all processes, and write them down."""
+        found = list(_of_all(self.known.found).values())
+        if not found or not trainer.is_global_zero:
             return
         where = "" if self.path is None else f"; {self.path} lists them"
-        if self.path is not None and trainer.is_global_zero:
+        if self.path is not None:
             self.path.write_text("".join(json.dumps(asdict(fault), ensure_ascii=False) + "\n" for fault in found), "utf-8")
         log.warning("%d examples were left out%s", len(found), where)
+
+
+def _of_all(mine: dict[str, Fault]) -> dict[str, Fault]:
+    """What any process has found, each once: they read different examples."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return mine
+    found: list[dict[str, Fault] | None] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(found, mine)
+    return {where: fault for one in found if one is not None for where, fault in one.items()}

@@ -28,6 +28,7 @@ _INSTEAD = {
     "reload_dataloaders_every_n_epochs": "the training data repeats without end",
     "use_distributed_sampler": "the data is divided among processes as it is",
     "check_val_every_n_epoch": "trainer.val_check_interval is the number of batches from one validation to the next",
+    "max_time": "exp_manager.max_time_per_run ends a run between two steps, and never amid the batches of one",
     "plugins": "it takes objects, and a config holds names",
     "enable_autolog_hparams": "the filled config is written beside the run",
     "model_registry": "models are saved in the folder of the run",

@@ -44,6 +44,8 @@ from sonant_training.tuning.starting import starting_model
 
 log = logging.getLogger(__name__)
 
+_UNUSED = "Expected to have finished reduction in the prior iteration"  # so PyTorch begins to say it
+
 
 @frozen(kw_only=True)
 class Outcome:
@@ -163,7 +165,8 @@ def trainer_of(keys: Mapping[str, Any], **ours: Any) -> Trainer:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What Lightning refuses only once it trains is as much the config's fault. Processes that read ahead may end, too.
+    """What Lightning refuses only once it trains is as much the config's fault, and so is what several processes cannot train.
+    Processes that read ahead may end, too.
 
     Raises:
         ConfigError: it refused something.
@@ -174,6 +177,11 @@ def refusals() -> Iterator[None]:
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
+        if _UNUSED in str(error):
+            raise ConfigError(
+                "trainer.strategy: ddp wants every weight that is trained to have a part in the loss of each batch, and some "
+                "have none; freeze those (init.freeze), or set trainer.strategy=ddp_find_unused_parameters_true, which is slower"
+            ) from error
         if "DataLoader worker" not in str(error):
             raise
         raise DataError(

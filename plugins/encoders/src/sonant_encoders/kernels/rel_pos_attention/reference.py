@@ -20,6 +20,23 @@ def rel_pos_attention(
     extra: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """See the package's docstring."""
+    return torch.einsum("bhij,bjhd->bihd", *weighed(q, k, v, p, u, v_bias, rows=rows, keys=keys, reach=reach, extra=extra))
+
+
+def weighed(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    p: Tensor,
+    u: Tensor,
+    v_bias: Tensor,
+    *,
+    rows: Tensor | None = None,
+    keys: Tensor | None = None,
+    reach: tuple[int, int] | None = None,
+    extra: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The weights `(B, H, Tq, G + Tk)`, and the values `(B, G + Tk, H, d)` that they are of; those of `extra` come first."""
     queries, known = q.shape[1], k.shape[1]
     before, after = reach or (known - 1, queries - 1)
     i = torch.arange(known - queries, known, device=q.device)[:, None]
@@ -34,8 +51,7 @@ def rel_pos_attention(
         there = extra[0].isneginf().logical_not()
         allowed = torch.cat([there, allowed.expand(-1, there.shape[1], -1, -1)], dim=-1)
     scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-    weights = scores.softmax(-1).masked_fill(~allowed, 0.0)
-    return torch.einsum("bhij,bjhd->bihd", weights, v)
+    return scores.softmax(-1).masked_fill(~allowed, 0.0), v
 
 
 def visible(rows: Tensor | None, keys: Tensor | None, queries: int, known: int, batch: int, device: torch.device) -> Tensor:
