@@ -13,6 +13,7 @@ from sonant import kernels
 from sonant.errors import KernelUnavailable
 from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.global_tokens import GlobalTokens
+from sonant_encoders.blocks.linear import Linear
 from sonant_encoders.blocks.positions import PositionProjection, nearer
 from sonant_encoders.kernels.rel_pos_attention import dropped
 
@@ -65,11 +66,11 @@ class RelPosAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.backend = heads, backend
-        self.query = nn.Linear(width, width, bias=bias)
-        self.key = nn.Linear(width, width, bias=bias)
-        self.value = nn.Linear(width, width, bias=bias)
+        self.query = Linear(width, width, bias=bias)
+        self.key = Linear(width, width, bias=bias)
+        self.value = Linear(width, width, bias=bias)
         self.position = PositionProjection(width, dropout=dropout_positions)
-        self.out = nn.Linear(width, width, bias=bias)
+        self.out = Linear(width, width, bias=bias)
         self.pos_bias_u = nn.Parameter(torch.zeros(heads, width // heads))
         self.pos_bias_v = nn.Parameter(torch.zeros(heads, width // heads))
         self.global_tokens = global_tokens

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonant_encoders.blocks import channels_last
+from sonant_encoders.blocks.linear import Linear
 
 
 class MaskedGroupNorm(nn.GroupNorm):
@@ -41,10 +42,10 @@ class ConvolutionModule(nn.Module):
     def __init__(self, width: int, kernel: int, left: int, right: int, *, norm: str = "batch_norm", bias: bool = True) -> None:
         super().__init__()
         self.left, self.right = left, right
-        self.pointwise1 = nn.Linear(width, 2 * width, bias=bias)
+        self.pointwise1 = Linear(width, 2 * width, bias=bias)
         self.depthwise = nn.Conv1d(width, width, kernel, groups=width, bias=bias)
         self.norm = _norm(norm, width)
-        self.pointwise2 = nn.Linear(width, width, bias=bias)
+        self.pointwise2 = Linear(width, width, bias=bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`(B, T, D)`, validity `(B, T)` to `(B, T, D)` and what the depthwise convolution takes, `(B, kernel - 1 + T, D)`.

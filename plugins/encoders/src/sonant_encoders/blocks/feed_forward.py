@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonant_encoders.blocks.dropout import Dropout
+from sonant_encoders.blocks.linear import Linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": functional.silu, "relu": functional.relu, "gelu": functional.gelu}
 
@@ -26,8 +27,8 @@ class FeedForward(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.linear1 = nn.Linear(width, hidden, bias=bias)
-        self.linear2 = nn.Linear(hidden, width, bias=bias)
+        self.linear1 = Linear(width, hidden, bias=bias)
+        self.linear2 = Linear(hidden, width, bias=bias)
         self.dropout = Dropout(dropout)
         self.activation = ACTIVATIONS[activation]
 

@@ -7,6 +7,8 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sonant_encoders.blocks.linear import Linear
+
 
 @frozen
 class GlobalTerms:
@@ -41,9 +43,9 @@ class GlobalTokens(nn.Module):
         super().__init__()
         self.heads, self.count, self.spacing, self.separate = heads, count, spacing, separate
         if separate:
-            self.query = nn.Linear(width, width, bias=bias)
-            self.key = nn.Linear(width, width, bias=bias)
-            self.value = nn.Linear(width, width, bias=bias)
+            self.query = Linear(width, width, bias=bias)
+            self.key = Linear(width, width, bias=bias)
+            self.value = Linear(width, width, bias=bias)
 
     def forward(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, keys: Tensor | None, dropout: float = 0.0) -> GlobalTerms:
         """From the attention's input `(B, T, D)`, its projections `(B, T, H, d)` and the valid keys `(2, B)` (None: all).

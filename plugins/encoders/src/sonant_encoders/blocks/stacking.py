@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonant import lengths
+from sonant_encoders.blocks.linear import Linear
 
 
 class Stacking(nn.Module):
@@ -27,7 +28,7 @@ class Stacking(nn.Module):
         super().__init__()
         self.factor = factor
         self.norm = nn.LayerNorm(features) if kind == "stacking_norm" else nn.Identity()
-        self.out = nn.Linear(factor * features, width, bias=kind != "feature_stacking")
+        self.out = Linear(factor * features, width, bias=kind != "feature_stacking")
 
     def forward(self, feats: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`."""

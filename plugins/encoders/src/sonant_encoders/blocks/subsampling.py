@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator
 from typing import Literal, TypeVar
 
 import torch
@@ -11,10 +13,12 @@ from torch.nn import functional
 
 from sonant import lengths
 from sonant_encoders.blocks import separable
+from sonant_encoders.blocks.linear import Linear
 
 _KERNEL, _STRIDE = 3, 2
 # Elements of what the first convolution gives, where no gradients are wanted: on a CPU as much as stays in its cache.
 _LARGEST_MAP = {"cpu": 2**21, "cuda": 2**28}
+_PROJECTED = 512  # frames
 
 Size = TypeVar("Size", int, Tensor)
 
@@ -54,7 +58,7 @@ class Subsampling(nn.Module):
         bins = features
         for _ in range(int(math.log2(factor))):
             bins = self._shorter(bins, self.left)
-        self.out = nn.Linear(channels * bins, width)
+        self.out = Linear(channels * bins, width)
 
     @property
     def context(self) -> int:
@@ -85,38 +89,52 @@ class Subsampling(nn.Module):
         elif feats.device.type == "cpu" and not torch.is_grad_enabled() and feats.shape[0] > 1:
             # One recording at a time, cut to its length: what the first convolution gives fits the cache and needs no mask.
             sizes = lens.clamp(min=least).tolist()
-            rows = [self._in_pieces(feats[i : i + 1, :n], lens[i : i + 1], left)[0] for i, n in enumerate(sizes)]
-            x = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            pieces = [self._pieces(feats[i : i + 1, :n], lens[i : i + 1], left) for i, n in enumerate(sizes)]
+            x = self._project(itertools.chain.from_iterable(pieces))
+            counts = [self.length(n, start=start) for n in sizes]
+            x = nn.utils.rnn.pad_sequence(x[0].split(counts), batch_first=True)
         else:
-            x = self._in_pieces(feats, lens, left)
+            x = self._project(self._pieces(feats, lens, left))
         return x, shorter.clamp(min=0)
 
     def _train(self, feats: Tensor, lens: Tensor) -> Tensor:
         """`forward` the faster way for training on a CPU."""
         x = separable.stack(feats, lens, [layer for layer in self.conv if isinstance(layer, nn.Conv2d)])  # (B, T', F', C)
-        if type(self.out) is not nn.Linear:
+        if type(self.out) is not Linear:
             return self.out(x.transpose(2, 3).flatten(2))
         # The weights are fewer than the frames: they are what changes the order.
         weight = self.out.weight.unflatten(1, (self.channels, -1)).transpose(1, 2).flatten(1)
         return functional.linear(x.flatten(2), weight, self.out.bias)
 
-    def _in_pieces(self, feats: Tensor, lens: Tensor, left: int) -> Tensor:
-        """`(B, T, F)` to `(B, T', D)`, a long recording piece by piece: the first convolution's map is an encoder's largest."""
+    def _pieces(self, feats: Tensor, lens: Tensor, left: int) -> Iterator[Tensor]:
+        """`(B, T, F)` to `(B, T', C F')`, long recordings piece by piece: the first convolution's map is an encoder's largest."""
         batch, frames, bins = feats.shape
         largest = _LARGEST_MAP.get(feats.device.type, 2**24)
         piece = max(16, largest * _STRIDE**2 // (batch * self.channels * bins * self.factor))
         if torch.is_grad_enabled() or frames <= piece * self.factor or left != self.left:
-            return self.out(self._convolve(feats, lens, left))
+            yield self._convolve(feats, lens, left)
+            return
         total = frames
         for _ in range(int(math.log2(self.factor))):
             total = self._shorter(total, left)
-        outputs = []
         for first in range(0, total, piece):
             early = min(first, 2)  # the frames that a cut before them would reach
             begin = (first - early) * self.factor
             x = self._convolve(feats[:, begin : (first + piece) * self.factor], lens - begin, left)
-            outputs.append(self.out(x[:, early : early + piece]))
-        return torch.cat(outputs, dim=1)
+            yield x[:, early : early + piece]
+
+    def _project(self, pieces: Iterable[Tensor]) -> Tensor:
+        """Pieces `(B, T', C F')` to all of them, `(B, T', D)`; so many together that reading the weights is worthwhile."""
+        outputs, waiting, frames = [], [], 0
+        for piece in pieces:
+            waiting.append(piece)
+            frames += piece.shape[1]
+            if frames >= _PROJECTED:
+                outputs.append(self.out(torch.cat(waiting, dim=1)))
+                waiting, frames = [], 0
+        if waiting:
+            outputs.append(self.out(waiting[0] if len(waiting) == 1 else torch.cat(waiting, dim=1)))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def _convolve(self, feats: Tensor, lens: Tensor, left: int) -> Tensor:
         """`(B, T, F)` to `(B, T', C F')`."""

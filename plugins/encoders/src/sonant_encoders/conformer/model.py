@@ -14,6 +14,7 @@ from sonant_encoders.blocks import context
 from sonant_encoders.blocks.attention import Visibility
 from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.layered import Behind, heard
+from sonant_encoders.blocks.linear import Linear
 from sonant_encoders.blocks.subsampling import Subsampling
 from sonant_encoders.conformer import streaming
 from sonant_encoders.conformer.blockwise import Blockwise
@@ -57,7 +58,7 @@ class Conformer(nn.Module):
             _share_biases(self)
             # Weights that are assigned come one by one.
             self.register_load_state_dict_post_hook(_share_biases)  # type: ignore[no-untyped-call]
-        self.out = nn.Linear(config.d_model, config.feat_out) if config.feat_out else nn.Identity()
+        self.out = Linear(config.d_model, config.feat_out) if config.feat_out else nn.Identity()
 
     def forward(
         self,

@@ -14,6 +14,7 @@ from sonant_encoders.blocks import context
 from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.feed_forward import FeedForward
 from sonant_encoders.blocks.layered import Behind, heard
+from sonant_encoders.blocks.linear import Linear
 from sonant_encoders.blocks.positions import PositionProjection, sinusoids
 from sonant_encoders.blocks.stacking import Stacking
 from sonant_encoders.stacking_transformer.config import StackingTransformerConfig
@@ -27,10 +28,10 @@ class Attention(nn.Module):
         width, self.heads = config.d_model, config.n_heads
         self.size = [-1, 0 if config.attn_mode == "causal" else -1]  # how far a frame sees
         self.backend = config.attention_backend
-        self.qkv = nn.Linear(width, 3 * width, bias=config.qkv_bias)
+        self.qkv = Linear(width, 3 * width, bias=config.qkv_bias)
         self.norm_query = nn.LayerNorm(width // self.heads) if config.qk_norm else nn.Identity()
         self.norm_key = nn.LayerNorm(width // self.heads) if config.qk_norm else nn.Identity()
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
         self.position: PositionProjection | None = None
         if config.self_attention_model == "rel_pos":
             self.position = PositionProjection(width)
@@ -101,7 +102,7 @@ class StackingTransformer(nn.Module):
         self.norm_in = nn.LayerNorm(config.d_model) if config.pre_block_norm else nn.Identity()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model)
-        self.out = nn.Linear(config.d_model, config.feat_out) if config.feat_out else nn.Identity()
+        self.out = Linear(config.d_model, config.feat_out) if config.feat_out else nn.Identity()
 
     def forward(self, feats: Tensor, lens: Tensor, *, behind: Behind | None = None) -> tuple[Tensor, Tensor]:
         """`(B, T, F)`, `(B,)` to `(B, T', D)`, `(B,)`; computed in the dtype of the weights. See `Behind`."""

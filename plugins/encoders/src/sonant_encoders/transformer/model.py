@@ -13,6 +13,7 @@ from sonant import lengths
 from sonant_encoders.blocks.dropout import Dropout
 from sonant_encoders.blocks.feed_forward import FeedForward
 from sonant_encoders.blocks.layered import Behind, heard
+from sonant_encoders.blocks.linear import Linear
 from sonant_encoders.blocks.positions import sinusoids
 from sonant_encoders.blocks.subsampling import Subsampling
 from sonant_encoders.transformer.config import TransformerConfig
@@ -24,10 +25,10 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, bias: bool, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.query = nn.Linear(width, width, bias=bias)
-        self.key = nn.Linear(width, width, bias=bias)
-        self.value = nn.Linear(width, width, bias=bias)
-        self.out = nn.Linear(width, width, bias=bias)
+        self.query = Linear(width, width, bias=bias)
+        self.key = Linear(width, width, bias=bias)
+        self.value = Linear(width, width, bias=bias)
+        self.out = Linear(width, width, bias=bias)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`(B, T, D)`, which keys count `(B, 1, 1, T)` to `(B, T, D)`."""

@@ -58,8 +58,7 @@ def add(model: nn.Module, config: LoraConfig, where: str = "init.lora") -> list[
     Raises:
         ConfigError: a path means nothing, or no linear layer.
     """
-    # Not the children of a class, which may do more than a linear layer does.
-    layers = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
+    layers = {name: module for name, module in model.named_modules() if _is_linear(module)}
     meant = paths.match(config.modules, paths.names(model), f"{where}.modules")
     chosen = [name for name in layers if name in meant]
     if not chosen:
@@ -86,3 +85,9 @@ def merge(model: nn.Module) -> None:
 def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, module)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Whether it is a linear layer that is used by calling it: one that offers more may be used otherwise."""
+    offers = {name for name in dir(type(module)) if not name.startswith("_")}
+    return isinstance(module, nn.Linear) and offers <= set(dir(nn.Linear))
