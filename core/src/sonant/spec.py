@@ -229,8 +229,8 @@ class KernelSpec:
         default="",
         validator=_check_optional_target,
         metadata={
-            "help": "`module:attribute` of a function that is asked before each call, with its arguments: why this implementation "
-            "does not take them, or None. The automatic choice then takes the next; asked for by name, it is an error"
+            "help": "`module:attribute` of a function that is asked before each call, with its arguments: why this one does not "
+            "take them, or None. The automatic choice then takes the next; asked for by name, it is an error"
         },
     )
     doc: str = field(default="", metadata={"help": "one line"})

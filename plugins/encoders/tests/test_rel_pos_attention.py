@@ -73,6 +73,12 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
 
 
+def positions(w: Tensor, known: int, queries: int) -> Tensor:
+    """The sinusoids of all distances, projected."""
+    e = sinusoids(torch.arange(known - 1, -queries, -1), w.shape[-1])
+    return torch.einsum("hkd,md->mhk", w, e.to(w.dtype))
+
+
 def make(batch: int, heads: int, width: int, queries: int, *, earlier: int = 0, seed: int = 0) -> Case:
     """Random inputs: `queries` frames after `earlier` ones that only lend their keys and values."""
     generator = torch.Generator().manual_seed(seed)
@@ -82,7 +88,7 @@ def make(batch: int, heads: int, width: int, queries: int, *, earlier: int = 0, 
 
     known, model = earlier + queries, heads * width
     w = draw(heads, width, model) / math.sqrt(model)
-    p = torch.einsum("hkd,md->mhk", w, sinusoids(torch.arange(known - 1, -queries, -1), model))
+    p = positions(w, known, queries)
     q, k, v = draw(batch, queries, heads, width), draw(batch, known, heads, width), draw(batch, known, heads, width)
     return Case(q, k, v, p, draw(heads, width), draw(heads, width), w)
 
@@ -122,10 +128,9 @@ def by_identity(case: Case) -> Tensor:
     pe = sinusoids(torch.arange(known), model).expand(*g.shape[:2], -1, -1)
     query = torch.cat([(case.q + case.u).transpose(1, 2), r], -1)
     key = torch.cat([case.k.transpose(1, 2), pe], -1)
-    scores = query @ key.transpose(-1, -2) / math.sqrt(case.q.shape[-1])
-    scores = scores.masked_fill(~visibility(case)[:, None], -math.inf)
-    weights = scores.softmax(-1).nan_to_num(0.0)
-    return (weights @ case.v.transpose(1, 2)).transpose(1, 2)
+    seen, scale = visibility(case)[:, None], case.q.shape[-1] ** -0.5
+    out = functional.scaled_dot_product_attention(query, key, case.v.transpose(1, 2), attn_mask=seen, scale=scale)
+    return out.masked_fill(~seen.any(-1, keepdim=True), 0.0).transpose(1, 2)
 
 
 def run(backend: str, case: Case) -> Tensor:

@@ -125,4 +125,13 @@ def sonant_kernels() -> Iterable[KernelSpec]:
             rank=10,
             doc="PyTorch's fused attention with the position scores as a bias, a block of queries at a time.",
         ),
+        KernelSpec(
+            op="rel_pos_attention",
+            backend="triton",
+            target=f"{_KERNELS}.triton:rel_pos_attention",
+            requires=("cuda", "triton"),
+            rank=20,
+            refuses=f"{_KERNELS}.triton:refuses",
+            doc="On a GPU, no score in memory, by key or by distance, in either direction; without global tokens.",
+        ),
     ]

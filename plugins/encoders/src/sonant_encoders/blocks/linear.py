@@ -23,7 +23,7 @@ _Stamp = tuple[int, int]
 _kept: WeakKeyDictionary[nn.Module, tuple[_Stamp, Tensor | None]] = WeakKeyDictionary()
 
 
-class Linear(nn.Linear):
+class Linear(torch.nn.Linear):
     """`nn.Linear`, with the same weights and the same results to rounding."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class Linear(nn.Linear):
         if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.is_autocast_enabled("cpu"):
             return False
         # A weight made in inference mode does not tell when it is changed.
-        return not (self.weight.is_inference() or torch.jit.is_tracing())
+        return not (self.weight.is_inference() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
     def train(self, mode: bool = True) -> Self:
         """Let go of the packed weight: training changes it."""

@@ -6,7 +6,7 @@ import math
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sonant_encoders.blocks.dropout import Dropout
 
@@ -41,7 +41,7 @@ def _autocast(device: torch.device) -> torch.dtype | None:
     return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
-class PositionProjection(nn.Linear):
+class PositionProjection(torch.nn.Linear):
     """The linear layer on relative positions, with its result kept between calls.
 
     The table depends on the weight alone. In inference it is computed for the longest recording seen so far and sliced; it is
