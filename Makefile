@@ -4,9 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DISTRIBUTIONS := core plugins/features plugins/encoders plugins/asr
+DISTRIBUTIONS := core plugins/features plugins/encoders plugins/asr models/en-small
 FOR_TESTS := plugins/training
-CASES := tests/nemo-cases
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -21,8 +20,8 @@ help:
 	@echo "PYTHON=python3.12 names the Python that $(VENV) is made with; now: $(PYTHON)"
 
 demo: $(VENV)/.installed
-	@echo "This tiny model knows only this one recording. Start and end in seconds, and the word:"
-	@$(BIN)/sonant transcribe $(CASES)/a.wav --model $(CASES)/fastconformer_tdt_bpe.nemo --timestamps word
+	@echo "A voice that the small model of this repository was not trained on. Start and end in seconds, and the word:"
+	@$(BIN)/sonant transcribe models/en-small/sample.mp3 --model en-small --timestamps word
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)

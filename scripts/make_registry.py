@@ -1,7 +1,7 @@
 """Write `registry.yaml`, the index that ships inside the core: which distribution provides each component, and the model cards.
 
-Everything in it comes from this repository's plugins, which must be installed (editable is best). Run it after a plugin gains
-a component or a card:
+Everything in it comes from this repository's plugins and models, which must be installed (editable is best). Run it after one
+gains a component or a card:
 
     python scripts/make_registry.py
 """
@@ -26,8 +26,9 @@ HEADER = """\
 
 
 def first_party() -> list[plugins.Plugin]:
-    """The installed plugins that lie in this repository."""
-    ours = {tomllib.loads(p.read_text("utf-8"))["project"]["name"] for p in ROOT.glob("plugins/*/pyproject.toml")}
+    """The installed plugins, models among them, that lie in this repository."""
+    projects = [path for folder in ("plugins", "models") for path in ROOT.glob(f"{folder}/*/pyproject.toml")]
+    ours = {tomllib.loads(path.read_text("utf-8"))["project"]["name"] for path in projects}
     found = [p for p in plugins.installed() if p.distribution in ours]
     absent = sorted(ours - {p.distribution for p in found})
     broken = [f"{p.distribution}: {p.error}" for p in found if p.error]

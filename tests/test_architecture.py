@@ -24,6 +24,7 @@ MOST_LINES = 450
 SOURCES = {  # import package: folder
     "sonant": ROOT / "core" / "src" / "sonant",
     **{p.parent.name: p.parent for p in sorted(ROOT.glob("plugins/*/src/*/plugin.py"))},
+    **{p.parent.name: p.parent for p in sorted(ROOT.glob("models/*/src/*/plugin.py"))},
 }
 PLUGINS = [name for name in SOURCES if name != "sonant"]
 COMPONENTS = [r for r in registry.current() if r.plugin.distribution.replace("-", "_") in SOURCES]

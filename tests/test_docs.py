@@ -134,6 +134,8 @@ def workspace(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(samples, tmp_path, dirs_exist_ok=True)
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "nemo-cases").symlink_to(CASES)
+    (tmp_path / "models").symlink_to(REPO / "models")
+    (tmp_path / "sample.mp3").symlink_to(REPO / "models" / "en-small" / "sample.mp3")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)  # on tensors this small, threads only wait

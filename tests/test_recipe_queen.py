@@ -300,15 +300,23 @@ def reports(folder: Path) -> Path:
     return folder
 
 
+def chosen(lm: Path, file: Path) -> Path:
+    """What `search.py tune` writes."""
+    file.write_text(yaml.safe_dump(script("search").section(str(lm), 0.5, 1.0)))
+    return file
+
+
 def test_a_packed_model_opens_by_its_card(case: tuple[Path, Path, Path], tmp_path: Path) -> None:
     model, manifest, lm = case
     out = tmp_path / "sonant_model_en_small"
-    arguments = [str(model), "--lm", str(lm), "--reports", str(reports(tmp_path / "reports")), "--package", str(out)]
+    search = chosen(lm, tmp_path / "search.yaml")
+    arguments = [str(model), "--search", str(search), "--reports", str(reports(tmp_path / "reports")), "--package", str(out)]
     script("pack").main(arguments)
     cards = yaml.safe_load((out / "cards.yaml").read_text("utf-8"))
     source = cards["models"]["en-small"]["source"]
     assert source.pop("package") == "sonant_model_en_small:model"
-    cards["models"]["en-small"]["source"] = source | {"file": str(out / "model")}  # not installed: the same card, to a folder
+    # The same card, to a folder of a distribution that need not be installed.
+    cards["models"]["en-small"] |= {"source": source | {"file": str(out / "model")}, "requires": []}
     (tmp_path / "cards.yaml").write_text(yaml.safe_dump(cards))
     opened = sonant.load("en-small", registry=tmp_path / "cards.yaml", device="cpu", dtype="stored")
     assert next(opened.encoder.parameters()).dtype == torch.bfloat16
@@ -316,9 +324,8 @@ def test_a_packed_model_opens_by_its_card(case: tuple[Path, Path, Path], tmp_pat
     assert cards["models"]["en-small"]["parameters"] == f"{count / 1e6:.1f}M"
     heard = sonant.load("en-small", registry=tmp_path / "cards.yaml", device="cpu")
     rows = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-    found = heard.transcribe(
-        [row["audio_filepath"] for row in rows], search={"beam_size": 4, "fusion": {"lm": str(out / "model" / "lm.arpa.gz")}}
-    )
+    assert heard.search.config.fusion.lm == "lm.arpa.gz"  # the one it uses unless it is asked for another
+    found = heard.transcribe([row["audio_filepath"] for row in rows])
     assert [transcript.text for transcript in found] == [row["text"] for row in rows]
     scores = json.loads((out / "model" / "scores.json").read_text("utf-8"))
     assert scores == {"test": {"greedy": 40.0, "ngram": 30.12}, "test_speakers": {"greedy": 55.0, "ngram": 50.0}}
@@ -328,6 +335,8 @@ def test_what_is_too_large_is_not_packed(case: tuple[Path, Path, Path], tmp_path
     model, _, lm = case
     module = script("pack")
     monkeypatch.setattr(module, "LARGEST", 1000)
-    arguments = [str(model), "--lm", str(lm), "--reports", str(reports(tmp_path / "reports")), "--package", str(tmp_path / "out")]
+    search = chosen(lm, tmp_path / "search.yaml")
+    written = str(reports(tmp_path / "reports"))
+    arguments = [str(model), "--search", str(search), "--reports", written, "--package", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match=r"the package has [\d.]+ MB, and may have 0"):
         module.main(arguments)

@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path, help="one sentence a line, spelt as the recognizer spells")
     parser.add_argument("--tokenizer", type=Path, required=True, help="the recognizer's SentencePiece model")
-    parser.add_argument("--order", type=int, default=6, help="tokens in the longest n-grams; default: 6")
+    parser.add_argument("--order", type=int, default=8, help="tokens in the longest n-grams; default: 8")
     parser.add_argument("--output", type=Path, required=True, help="the ARPA file")
     options = parser.parse_args(arguments)
     section = fill_section("tokenizer", {"name": "sentencepiece", "file": options.tokenizer.name}, "tokenizer")

@@ -1,4 +1,5 @@
-"""Put a trained model into the distribution `models/en-small`: weights in bfloat16, the n-gram, the scores, and the card.
+"""Put a trained model into the distribution `models/en-small`: weights in bfloat16, the n-gram and the search
+with it, which the model then uses unless it is asked for another, the scores, and the card.
 
 The scores are those that `sonant evaluate` wrote: `REPORTS/SPLIT/scores.json`, greedy, and `REPORTS/SPLIT-ngram/scores.json`.
 """
@@ -17,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 import sonant
+from sonant.layout import FOLDER_CONFIG
 
 HERE: Final = Path(__file__).resolve().parent
 PACKAGE: Final = HERE.parent.parent / "models" / "en-small" / "src" / "sonant_model_en_small"
@@ -37,7 +39,7 @@ def card(weights: Path, parameters: int) -> dict[str, Any]:
             "sha256": hashlib.sha256(content).hexdigest(),
             "size": len(content),
         },
-        "requires": ["sonant-asr", "sonant-encoders", "sonant-features"],
+        "requires": ["sonant-model-en-small"],
         "license": "Apache-2.0 AND LicenseRef-Flight-of-the-Amazon-Queen",
     }
 
@@ -52,7 +54,17 @@ def rates(reports: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def pack(model: Path, lm: Path, reports: Path, package: Path) -> int:
+def add_search(folder: Path, search: Path) -> None:
+    """Give a model's folder the search of a file, and the n-gram that this names."""
+    section = yaml.safe_load(search.read_text("utf-8"))
+    ngram = Path(section["fusion"]["lm"])
+    (folder / "lm.arpa.gz").write_bytes(gzip.compress(ngram.read_bytes(), 9, mtime=0))
+    section["fusion"]["lm"] = "lm.arpa.gz"
+    with (folder / FOLDER_CONFIG).open("a", encoding="utf-8") as file:
+        file.write(yaml.safe_dump({"search": section}, sort_keys=False))
+
+
+def pack(model: Path, search: Path, reports: Path, package: Path) -> int:
     """Write the files of the distribution; returns how many bytes they are.
 
     Raises:
@@ -62,7 +74,7 @@ def pack(model: Path, lm: Path, reports: Path, package: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     opened = sonant.load(model, device="cpu", dtype="bfloat16")
     sonant.save(opened, folder)
-    (folder / "lm.arpa.gz").write_bytes(gzip.compress(lm.read_bytes(), 9, mtime=0))
+    add_search(folder, search)
     (folder / "scores.json").write_text(json.dumps(rates(reports), indent=2) + "\n", "utf-8")
     parameters = sum(weight.numel() for weight in opened.parameters())
     entry = card(folder / "model.safetensors", parameters)
@@ -77,12 +89,12 @@ def pack(model: Path, lm: Path, reports: Path, package: Path) -> int:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the folder of the trained model")
-    parser.add_argument("--lm", type=Path, required=True, help="the n-gram, an ARPA file")
+    parser.add_argument("--search", type=Path, required=True, help="the search with the n-gram, as `search.py tune` wrote it")
     parser.add_argument("--reports", type=Path, required=True, help="the folder of the evaluations")
     parser.add_argument("--package", type=Path, default=PACKAGE, help="folder of the import package; default: that of models/")
     options = parser.parse_args(arguments)
     try:
-        size = pack(options.model, options.lm, options.reports, options.package)
+        size = pack(options.model, options.search, options.reports, options.package)
     except (ValueError, OSError) as error:
         sys.exit(f"Error: {error}")
     print(f"{options.package}: {size / 1e6:.1f} MB")

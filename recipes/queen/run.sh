@@ -8,7 +8,8 @@ set -eu
 cd "$(dirname "$0")"
 PYTHON=${PYTHON:-python}
 START=runs/start/version_0
-RUN=runs/queen/version_0
+MAIN=runs/queen/version_0
+RUN=runs/polish/version_0
 REPORTS=$RUN/reports
 
 "$PYTHON" fetch.py --output data ${DEB:+--deb "$DEB"}
@@ -17,9 +18,14 @@ REPORTS=$RUN/reports
 
 # The beginning is learned from clean examples, without dropout: with them the model writes the same letters everywhere for hours.
 [ -d "$START/model" ] || sonant train config.yaml --resume exp_manager.name=start exp_manager.version=version_0 \
-  trainer.max_steps=1500 optim.lr=3.0e-3 encoder.dropout=0.0 encoder.dropout_pre_encoder=0.0 \
+  trainer.devices=1 trainer.max_steps=1500 optim.lr=3.0e-3 optim.sched.name=cosine optim.sched.min_lr=2.0e-5 \
+  encoder.dropout=0.0 encoder.dropout_pre_encoder=0.0 \
   augmentation.freq_masks=0 augmentation.time_masks=0 'train_ds.perturb.speed=[]'
-[ -d "$RUN/model" ] || sonant train config.yaml --resume exp_manager.version=version_0 "init.from=$START/model" "$@"
+[ -d "$MAIN/model" ] || sonant train config.yaml --resume exp_manager.version=version_0 "init.from=$START/model" "$@"
+# What the steady rate has found is settled by one that falls.
+[ -d "$RUN/model" ] || sonant train config.yaml --resume exp_manager.name=polish exp_manager.version=version_0 \
+  "init.from=$MAIN/model" trainer.max_steps=2000 optim.lr=1.5e-3 \
+  optim.sched.name=cosine optim.sched.warmup_steps=100 optim.sched.min_lr=1.0e-5
 
 [ -f "$RUN/lm.arpa" ] || "$PYTHON" ngram.py data/train.txt --tokenizer data/tokenizer/tokenizer.model --output "$RUN/lm.arpa"
 [ -f "$RUN/search.yaml" ] || "$PYTHON" search.py tune data/dev.jsonl --model "$RUN/model" --lm "$RUN/lm.arpa" --output "$RUN/search.yaml"

@@ -13,9 +13,9 @@ import yaml
 import sonant
 from sonant_asr.evaluation import evaluate
 
-LM_WEIGHTS: Final = (0.3, 0.6, 0.9, 1.2)
-BONUSES: Final = (0.0, 0.5, 1.0, 1.5)  # `beam_beta`: a language model makes texts shorter, and this makes them longer again
-BEAM: Final = 16
+LM_WEIGHTS: Final = (0.6, 0.8, 1.0, 1.2)
+BONUSES: Final = (1.5, 2.0, 2.5)  # `beam_beta`: a language model makes texts shorter, and this makes them longer again
+BEAM: Final = 128
 
 
 def section(lm: str, weight: float, bonus: float) -> dict[str, Any]:
