@@ -15,6 +15,7 @@ from sonant.registry import Registry
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "make_registry.py"
 CARDS = read_cards(index.packaged(), "registry.yaml")
+PUBLISHED = {name: card for name, card in CARDS.items() if not card.source.package}  # of the others, the weights lie here
 
 WANTED = {
     "parakeet-tdt-0.6b-v2",
@@ -57,7 +58,7 @@ def test_wanted_checkpoints_have_cards() -> None:
     assert CARDS.keys() >= WANTED
 
 
-@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
+@pytest.mark.parametrize("card", PUBLISHED.values(), ids=PUBLISHED.keys())
 def test_card_of_a_published_checkpoint(card: ModelCard) -> None:
     assert card.source.hf == f"nvidia/{card.name}"
     assert card.source.file == f"{card.name}.nemo"
@@ -68,7 +69,7 @@ def test_card_of_a_published_checkpoint(card: ModelCard) -> None:
     registry.current().get("task", card.task)
 
 
-@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
+@pytest.mark.parametrize("card", PUBLISHED.values(), ids=PUBLISHED.keys())
 def test_no_card_claims_what_nobody_saw(card: ModelCard) -> None:
     """A checksum or size without the revision it was read from would be made up."""
     assert card.source.revision is not None or (card.source.sha256 is None and card.source.size is None)
