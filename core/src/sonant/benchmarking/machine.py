@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 from pathlib import Path
 
@@ -22,8 +21,3 @@ def processor() -> str:
         return f"{len(names)} cores, {names[0]}{', AMX' if 'amx_tile' in flags else ''}"
     except (OSError, IndexError):
         return platform.processor() or platform.machine()
-
-
-def usable_cpus() -> int:
-    """The CPUs this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

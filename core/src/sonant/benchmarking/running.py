@@ -14,7 +14,7 @@ import torch
 from attrs import field, frozen
 
 import sonant
-from sonant import sources
+from sonant import cpus, sources
 from sonant.benchmarking import cases, comparing, energy, machine, rivals
 from sonant.benchmarking.cases import Case
 from sonant.benchmarking.own import Own, out_of_memory
@@ -62,7 +62,7 @@ def measure(settings: Settings, say: Callable[[str], None]) -> Iterator[dict[str
     """
     cases.found(settings.audio)  # before anything that takes long
     path, _ = sources.find(settings.model, registry=settings.registry)
-    threads = settings.threads or machine.usable_cpus()
+    threads = settings.threads or cpus.usable()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sonant-bench-")))
         stack.enter_context(_threads(threads))

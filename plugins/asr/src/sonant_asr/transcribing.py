@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 import sonant
-from sonant import inputs, outputs
+from sonant import cpus, inputs, outputs
 from sonant.errors import AudioError, ConfigError
 from sonant.inputs import Item
 from sonant.results import Failure
@@ -78,7 +78,7 @@ def open_recognizer(settings: Settings) -> Any:
         ConfigError: it does not transcribe.
     """
     if settings.threads or "OMP_NUM_THREADS" not in os.environ:  # what a launcher such as torchrun set is left alone
-        torch.set_num_threads(settings.threads or _usable_cpus())
+        torch.set_num_threads(settings.threads or cpus.usable())
     model = settings.model
     recognizer = sonant.load(model, device=settings.device, dtype=settings.dtype, registry=settings.registry)
     if not hasattr(recognizer, "transcribe"):
@@ -100,8 +100,3 @@ def _expand(paths: Sequence[str]) -> tuple[list[Item], list[Failure]]:
         except AudioError as error:
             failures.append(Failure(path, error))
     return items, failures
-
-
-def _usable_cpus() -> int:
-    """The CPUs this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

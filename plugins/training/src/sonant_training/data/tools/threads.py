@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Final, TypeVar
+
+from sonant import cpus
 
 _AHEAD: Final = 16  # items each worker may be ahead of the one that is waited for
 A = TypeVar("A")
@@ -16,7 +17,7 @@ B = TypeVar("B")
 
 def in_order(function: Callable[[A], B], items: Iterable[A], workers: int | None = None) -> Iterator[B]:
     """The results of a function in the order of its arguments, computed in threads: decoders and numpy leave Python to others."""
-    workers = workers or cpus()
+    workers = workers or cpus.usable()
     waiting: deque[Future[B]] = deque()
     source = iter(items)
     with ThreadPoolExecutor(workers) as pool:
@@ -29,8 +30,3 @@ def in_order(function: Callable[[A], B], items: Iterable[A], workers: int | None
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def cpus() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
